@@ -1,0 +1,90 @@
+"""``dfcbench methods``: what is on offer, and what one method is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dfcbench.cli.app import app, reported
+from dfcbench.cli.options import MethodsDirOption, open_registry
+
+if TYPE_CHECKING:
+    from dfcbench.method import Needs
+
+methods_app = typer.Typer(help="List the methods on offer, or show one.", rich_markup_mode=None)
+app.add_typer(methods_app, name="methods")
+
+
+@methods_app.callback(invoke_without_command=True)
+@reported
+def list_methods(context: typer.Context, methods_dir: MethodsDirOption = None) -> None:
+    """List the methods on offer: name, summary, needs, origin. Sources are read, nothing is imported."""
+    if context.invoked_subcommand is not None:
+        context.obj = methods_dir
+        return
+    from tabulate import tabulate
+
+    registry = open_registry(methods_dir)
+    rows = [
+        [entry.name, entry.sketch.summary or "", _needs(entry.sketch.needs), entry.origin]
+        for entry in registry.entries
+        if entry.problem is None
+    ]
+    typer.echo(tabulate(rows, ["method", "summary", "needs", "origin"], maxcolwidths=[None, 48, 30, None]))
+    broken = [entry for entry in registry.entries if entry.problem is not None]
+    if broken:
+        typer.echo("\nCannot be used:")
+        for entry in broken:
+            typer.echo(f"  {entry.name} ({entry.origin}): {entry.problem}")
+    names = [entry.name for entry in registry.entries]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        origins = " and ".join(entry.origin for entry in registry.entries if entry.name == name)
+        typer.echo(f"\n{name} is offered twice, by {origins}: neither runs by that name.")
+
+
+@methods_app.command("show")
+@reported
+def show(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Name of a method, or a file as path.py:Class.")],
+    methods_dir: MethodsDirOption = None,
+) -> None:
+    """Show one method: what it does, what it needs, its parameters with their defaults and presets, its citation."""
+    import inspect
+
+    from tabulate import tabulate
+
+    loaded = open_registry([*(context.obj or []), *(methods_dir or [])]).load(name)
+    method = loaded.method
+    typer.echo(f"{method.name} {method.version}, from {loaded.origin}\n")
+    typer.echo(inspect.cleandoc(method.__doc__ or "(no description)") + "\n")
+    typer.echo(f"Needs: {_needs(method.needs)}")
+    if method.citation:
+        typer.echo(f"Citation: {method.citation}")
+    presets = {name: values for name, values in method.presets.items() if values}
+    rows = [
+        [key, _default(field.get_default()), *(values.get(key, "") for values in presets.values()), field.description]
+        for key, field in method.Params.model_fields.items()
+    ]
+    if rows:
+        headers = ["parameter", "default", *presets, "meaning"]
+        widths = [None] * (len(headers) - 1) + [60]
+        typer.echo("\n" + tabulate(rows, headers, maxcolwidths=widths, disable_numparse=True))
+    else:
+        typer.echo("\nIt has no parameters.")
+    typer.echo(f"\nPresets: {', '.join(method.presets) or 'published'}. Run it: dfcbench run --track 1 --method {name}")
+
+
+def _default(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def _needs(needs: Needs | None) -> str:
+    if needs is None:
+        return "(see methods show)"
+    words = [*sorted(needs.inputs)]
+    words += {"none": [], "low": ["LR labels"], "high": ["HR labels (Track 2)"]}[needs.labels]
+    words += ["SEN12MS"] if needs.training else []
+    words += ["transductive"] if needs.transductive else []
+    return ", ".join(words) or "nothing"

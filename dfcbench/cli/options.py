@@ -1,0 +1,80 @@
+"""Options that several commands share, and what they resolve to."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dfcbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from dfcbench.archive import Archive
+    from dfcbench.cli.console import Terminal
+    from dfcbench.registry import Registry
+
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data", help="Folder of the contest's data. Default: DFCBENCH_DATA, else the demo contest."),
+]
+SubmissionsOption = Annotated[
+    Path,
+    typer.Option("--submissions", envvar="DFCBENCH_SUBMISSIONS", help="Folder of submissions."),
+]
+MethodsDirOption = Annotated[
+    list[Path] | None,
+    typer.Option("--methods-dir", help="Folder with methods of your own, one per file; also DFCBENCH_METHODS."),
+]
+TrackOption = Annotated[int, typer.Option("--track", help="1 (low-resolution labels) or 2 (high-resolution too).")]
+SplitOption = Annotated[str, typer.Option("--split", help="test, validation, or regional (the release by region).")]
+
+SUBMISSIONS = Path("submissions")
+
+
+def open_archive(data: Path | None, terminal: Terminal) -> Archive:
+    """The archive at ``data``, at DFCBENCH_DATA, or the demo contest, which is generated once."""
+    from dfcbench.archive import Archive
+
+    if data is None and (configured := os.environ.get("DFCBENCH_DATA")):
+        data = Path(configured)
+        terminal.note(f"Data: {data} (from DFCBENCH_DATA).")
+    if data is not None:
+        return Archive.open(data.expanduser())
+    from dfcbench import demo
+
+    with terminal.progress():
+        root = demo.ensure(progress=lambda done, total: terminal.advance("generating the demo contest", done, total))
+    terminal.note(f"No --data given: using the demo contest, artificial data in the real layout ({root}).")
+    return Archive.open(root)
+
+
+def open_registry(folders: list[Path] | None) -> Registry:
+    """All methods on offer, those in DFCBENCH_METHODS and ``folders`` included."""
+    from dfcbench.registry import Registry
+
+    listed = [Path(part) for part in os.environ.get("DFCBENCH_METHODS", "").split(os.pathsep) if part]
+    unique = dict.fromkeys(path.expanduser().absolute() for path in [*listed, *(folders or [])])
+    return Registry(tuple(unique))
+
+
+def parse_parameters(pairs: list[str] | None) -> dict[str, Any]:
+    """``key=value`` texts -> values; a value is JSON where it reads as JSON, else text.
+
+    Raises UsageError for a pair without ``=`` and for a key given twice.
+    """
+    values: dict[str, Any] = {}
+    for pair in pairs or []:
+        key, equals, text = pair.partition("=")
+        key = key.strip()
+        if not equals or not key:
+            raise UsageError(f"-p {pair}: write a parameter as key=value.")
+        if key in values:
+            raise UsageError(f"-p {key} is given twice; give it once.")
+        try:
+            values[key] = json.loads(text)
+        except ValueError:
+            values[key] = text
+    return values

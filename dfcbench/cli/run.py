@@ -1,0 +1,209 @@
+"""``dfcbench run``: one method on one track and split."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dfcbench.cli.app import app, reported
+from dfcbench.cli.console import Terminal
+from dfcbench.cli.options import (
+    SUBMISSIONS,
+    DataOption,
+    MethodsDirOption,
+    SplitOption,
+    SubmissionsOption,
+    TrackOption,
+    open_archive,
+    open_registry,
+    parse_parameters,
+)
+
+if TYPE_CHECKING:
+    from dfcbench.plan import Plan
+    from dfcbench.submission import Submission
+    from dfcbench.tracking import Tracker
+
+log = logging.getLogger("dfcbench")
+
+
+class IfExists(StrEnum):
+    """What to do about a run that is there already."""
+
+    skip = "skip"
+    resume = "resume"
+    rerun = "rerun"
+
+
+EXAMPLES = """Examples:
+
+  dfcbench run --track 1 --method bag
+
+  dfcbench run --track 1 --method bag --split validation --data /data/DFC2020 -p clusters=48 --seed 1
+
+  dfcbench run --track 1 --method my_method.py:MyMethod --limit 4 --dry-run
+
+Common errors: a method that learns from high-resolution labels needs --track 2; Track 2 is scored on --split test only.
+"""
+
+
+@app.command(epilog=EXAMPLES)
+@reported
+def run(
+    method: Annotated[str, typer.Option("--method", help="Name of a method, or a file of yours as path.py:Class.")],
+    track: TrackOption,
+    split: SplitOption = "test",
+    data: DataOption = None,
+    parameters: Annotated[
+        list[str] | None, typer.Option("-p", metavar="KEY=VALUE", help="A parameter of the method; repeatable.")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option("--preset", help="published or quick. Default: quick on the demo, else published.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of all random draws.")] = 0,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Only so many patches, evenly spaced; never ranked.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Threads over patches. Default: one per core.")
+    ] = None,
+    if_exists: Annotated[
+        IfExists,
+        typer.Option(
+            "--if-exists",
+            help="skip: leave what is there, finished or not. resume: go on with a broken run, show a finished one. "
+            "rerun: start over; the former run is kept aside.",
+        ),
+    ] = IfExists.resume,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
+    submissions: SubmissionsOption = SUBMISSIONS,
+    methods_dir: MethodsDirOption = None,
+) -> None:
+    """Run a method on a track: fit it, map every patch of the split, score the maps, record everything."""
+    from dfcbench.contest import FusionContest
+    from dfcbench.plan import Plan, resolve_device, resolve_parameters
+    from dfcbench.runner import state
+
+    terminal = Terminal()
+    given = parse_parameters(parameters)
+    loaded = open_registry(methods_dir).load(method)
+    resolve_parameters(loaded.method, given, preset, demo=False)  # a typo is told before any data are touched
+    archive = open_archive(data, terminal)
+    contest = FusionContest(archive, track, split, limit)
+    params, chosen = resolve_parameters(loaded.method, given, preset, demo=archive.identity.demo)
+    plan = Plan(
+        contest=contest,
+        loaded=loaded,
+        params=params,
+        preset=chosen,
+        seed=seed,
+        device=resolve_device(device),
+        workers=workers or _cores(),
+        submissions=submissions,
+    )
+    plan.contest.check(plan.needs)
+    found = state(plan)
+    _show_plan(plan, found, terminal)
+    if dry_run:
+        return
+    if if_exists is IfExists.skip and found != "new":
+        terminal.note(f"Skipped: a {found} run is there. Use --if-exists resume or rerun.")
+        return
+    submission = _execute(plan, terminal, found, rerun=if_exists is IfExists.rerun)
+    _show_result(plan, submission)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _execute(plan: Plan, terminal: Terminal, found: str, *, rerun: bool) -> Submission:
+    from dfcbench.errors import DfcbenchError
+    from dfcbench.report.score_table import describe
+    from dfcbench.runner import execute
+    from dfcbench.submission import Submission
+    from dfcbench.tracking import Tracker
+
+    if found == "finished" and not rerun:
+        return Submission(plan.folder)
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    tracker = Tracker.start(plan.describe(), plan.folder)
+    try:
+        with terminal.progress():
+            submission = execute(plan, _Both(terminal, tracker), rerun=rerun, illustrate=_illustrate)
+    except DfcbenchError as error:
+        tracker.fail(str(error))
+        raise
+    except KeyboardInterrupt:
+        tracker.fail("Interrupted; the same command goes on.", interrupted=True)
+        raise
+    tracker.finish(plan.folder, describe(submission))
+    return submission
+
+
+class _Both:
+    """The terminal and MLflow watch together."""
+
+    def __init__(self, terminal: Terminal, tracker: Tracker) -> None:
+        self.stage = terminal.stage
+        self.advance = terminal.advance
+        self._sinks = (terminal, tracker)
+
+    def metrics(self, values: Mapping[str, float], step: int | None) -> None:
+        for sink in self._sinks:
+            sink.metrics(values, step)
+
+
+def _illustrate(plan: Plan, submission: Submission) -> None:
+    """Figures for MLflow and the pages; a run does not fail for the want of a picture."""
+    from dfcbench.report.run_figures import illustrate
+
+    try:
+        illustrate(plan.contest, plan.loaded.method.name, submission)
+    except Exception:
+        log.warning("the run's figures could not be drawn; the log has the reason.")
+        log.exception("figures")
+
+
+def _show_plan(plan: Plan, found: str, terminal: Terminal) -> None:
+    identity = plan.contest.archive.identity
+    limit = f", {plan.contest.limit} of them" if plan.contest.limit else ""
+    badges = f" [{', '.join(plan.badges)}]" if plan.badges else ""
+    lines = {
+        "method": f"{plan.loaded.method.name} {plan.loaded.method.version}{badges}, from {plan.loaded.origin}",
+        "data": f"{identity.title}",
+        "scored": f"track {plan.contest.track}, {plan.contest.split} split, "
+        f"{len(plan.contest.archive.splits[plan.contest.split])} patches{limit}"
+        + ("" if plan.contest.has_reference else "; no reference labels here, so maps are made and not scored"),
+        "preset": f"{plan.preset}: " + (", ".join(f"{k}={v}" for k, v in plan.parameters.items()) or "no parameters"),
+        "runs on": f"{plan.device}, {plan.workers} worker(s), seed {plan.seed}",
+        "folder": f"{plan.folder} ({found})",
+    }
+    for name, text in lines.items():
+        terminal.note(f"{name:>8}  {text}")
+
+
+def _show_result(plan: Plan, submission: Submission) -> None:
+    from dfcbench.report.score_table import score_table
+    from dfcbench.report.tables import show
+
+    scores = submission.scores
+    if scores is None:
+        typer.echo(f"Maps without scores: {submission.folder}")
+        typer.echo("The data have no high-resolution labels of this split, so there is nothing to compare them with.")
+        return
+    identity, contest = plan.contest.archive.identity, plan.contest
+    title = f"{plan.loaded.method.name} ({plan.preset}), Track {contest.track}, {contest.split}: {identity.title}"
+    show(score_table(scores, title))
+    if not identity.official:
+        typer.echo("Not the data of DFC2020: these scores do not compare with published ones.")
+    typer.echo(f"Submission: {submission.folder}")
+    typer.echo(
+        f"Next: dfcbench leaderboard --track {plan.contest.track} --split {plan.contest.split}   ·   dfcbench ui"
+    )

@@ -1,0 +1,278 @@
+"""The seven places of the contest as the demo imagines them: landscapes, season, air, and which split shows which.
+
+Everything here is drawn by hand from general knowledge of the places; nothing is measured. Class shares of the
+validation settings add up to about those of the contest's validation split, mostly water and wetlands; the test
+settings have much less of both, as the contest's test split is said to differ above all there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One kind of landscape within a region, a few km across."""
+
+    name: str
+    shares: tuple[float, float, float, float, float, float, float, float]
+    """Forest, Shrubland, Grassland, Wetlands, Croplands, Urban, Barren, Water; normalised when used."""
+    sea: float = 0.0
+    """Share of the block under the sea."""
+    lagoon: bool = False
+    relief: float = 15.0
+    """Standard deviation of height in m."""
+    rugged: float = 0.0
+    """Weight of sharp ridges in the relief."""
+    tilt: float = 0.4
+    """Rise across half the block, in units of ``relief``."""
+    river: float = 0.0
+    """Width of a through-flowing river in m; 0 for none."""
+    floodplain: float = 900.0
+    """Half width of its valley floor in m."""
+    stream_area: float = 0.8
+    """Catchment in km2 from which a brook is seen."""
+    towns: int = 2
+    lots: tuple[float, float] = (9.0, 30.0)
+    """Width and length of fields in pixels."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """One place: what grows there, in which season it was seen, and through which air."""
+
+    name: str
+    covers: dict[int, dict[str, float]]
+    """Class code -> cover -> weight, in the order in which they follow one another along the class's gradient."""
+    forest_igbp: int
+    """IGBP class of closed forest here."""
+    vigour: float = 0.0
+    moisture: float = 0.0
+    """Season: shifts of the latent fields, in their standard deviations."""
+    haze: float = 0.15
+    """Aerosol optical thickness at 550 nm."""
+    vapour: float = 0.27
+    """Transmission of B9."""
+    cirrus: float = 11.0
+    """Mean of B10, in reflectance x 10000."""
+    sun: tuple[float, float] = (45.0, 150.0)
+    """Elevation and azimuth in degrees."""
+    wind: float = 0.0
+    """Shift of open water's VV in dB."""
+    settings: dict[str, tuple[Setting, ...]] = field(default_factory=dict)
+    """Split -> settings, repeated in turn when a split needs more blocks."""
+
+
+_WATERS_SEA = {"shallow water": 0.1, "silty water": 0.3, "deep water": 0.6}
+_WATERS_RIVER = {"shallow water": 0.15, "silty water": 0.75, "algal water": 0.1}
+
+KHABAROVSK = Region(
+    "Khabarovsk",
+    {
+        1: {"open woodland": 0.2, "broadleaf forest": 0.6, "needleleaf forest": 0.2},
+        2: {"green scrub": 0.8, "dry scrub": 0.2},
+        4: {"meadow": 0.65, "dry grassland": 0.35},
+        5: {"floating plants": 0.05, "mudflat": 0.06, "reed": 0.3, "wet meadow": 0.54, "swamp forest": 0.05},
+        6: {"green crop": 0.6, "ripe crop": 0.15, "fallow": 0.25},
+        7: {"town centre": 0.25, "housing": 0.45, "industry": 0.2, "park": 0.1},
+        9: {"beach": 0.5, "bare soil": 0.4, "rock": 0.1},
+        10: _WATERS_RIVER,
+    },
+    forest_igbp=4, vigour=0.35, moisture=0.3, haze=0.16, vapour=0.26, cirrus=11, sun=(55, 155), wind=-0.8,
+    settings={
+        "validation": (
+            Setting("floodplain", (9, 4, 18, 37, 4, 1, 4, 23), relief=7, tilt=0.2, river=420, floodplain=2600, towns=1),
+            Setting("city on the river", (14, 6, 16, 12, 12, 20, 5, 18), relief=18, river=650, floodplain=1300, towns=2),
+            Setting("wet plain", (9, 5, 26, 34, 14, 2, 2, 8), relief=6, river=90, floodplain=2000, towns=1,
+                    lots=(16, 45)),
+        ),
+        "test": (
+            Setting("hills", (52, 9, 15, 5, 12, 4, 1, 3), relief=70, rugged=0.5, river=60, floodplain=400),
+        ),
+    },
+)  # fmt: skip
+
+KIPPA_RING = Region(
+    "Kippa-Ring",
+    {
+        1: {"open woodland": 0.45, "broadleaf forest": 0.55},
+        2: {"green scrub": 0.7, "dry scrub": 0.3},
+        4: {"meadow": 0.45, "dry grassland": 0.55},
+        5: {"mudflat": 0.22, "swamp forest": 0.48, "wet meadow": 0.2, "reed": 0.1},
+        6: {"green crop": 0.5, "fallow": 0.3, "orchard": 0.2},
+        7: {"town centre": 0.12, "housing": 0.6, "industry": 0.14, "park": 0.14},
+        9: {"beach": 0.6, "bare soil": 0.4},
+        10: {"shallow water": 0.25, "silty water": 0.35, "deep water": 0.4},
+    },
+    forest_igbp=2, vigour=-0.1, haze=0.10, vapour=0.28, cirrus=10, sun=(38, 35), wind=0.5,
+    settings={
+        "validation": (
+            Setting("bay", (9, 3, 5, 12, 3, 9, 3, 56), sea=0.55, relief=8, tilt=2.2, towns=3),
+            Setting("hinterland", (27, 12, 22, 7, 9, 10, 3, 10), relief=24, tilt=0.6, river=80, floodplain=700, towns=3),
+        ),
+        "test": (
+            Setting("suburbs", (25, 8, 20, 4, 6, 26, 3, 8), relief=20, tilt=0.5, river=70, floodplain=500, towns=4),
+        ),
+    },
+)  # fmt: skip
+
+BANDAR_ANZALI = Region(
+    "Bandar Anzali",
+    {
+        1: {"open woodland": 0.25, "broadleaf forest": 0.75},
+        2: {"green scrub": 0.6, "dry scrub": 0.4},
+        4: {"meadow": 0.7, "dry grassland": 0.3},
+        5: {"floating plants": 0.24, "mudflat": 0.06, "reed": 0.56, "wet meadow": 0.14},
+        6: {"paddy": 0.6, "green crop": 0.1, "fallow": 0.15, "orchard": 0.15},
+        7: {"town centre": 0.15, "housing": 0.6, "industry": 0.12, "park": 0.13},
+        9: {"beach": 0.75, "bare soil": 0.25},
+        10: {"shallow water": 0.15, "algal water": 0.25, "silty water": 0.25, "deep water": 0.35},
+    },
+    forest_igbp=4, vigour=0.1, moisture=0.3, haze=0.22, vapour=0.24, cirrus=12, sun=(42, 160), wind=-0.3,
+    settings={
+        "validation": (
+            Setting("lagoon", (1, 1, 3, 30, 11, 6, 3, 45), sea=0.4, lagoon=True, relief=5, tilt=1.6, towns=2,
+                    lots=(6, 14)),
+            Setting("paddy plain", (9, 2, 9, 10, 46, 8, 2, 14), relief=8, tilt=1.2, river=60, floodplain=900,
+                    sea=0.1, towns=4, lots=(6, 14)),
+        ),
+        "test": (
+            Setting("foot of the mountains", (50, 6, 12, 4, 19, 5, 1, 3), relief=60, rugged=0.5, tilt=1.5, river=50,
+                    floodplain=500, towns=3, lots=(6, 14)),
+        ),
+    },
+)  # fmt: skip
+
+CAPE_TOWN = Region(
+    "Cape Town",
+    {
+        1: {"open woodland": 0.5, "needleleaf forest": 0.5},
+        2: {"green scrub": 0.5, "dry scrub": 0.5},
+        4: {"meadow": 0.25, "dry grassland": 0.75},
+        5: {"reed": 0.5, "wet meadow": 0.35, "mudflat": 0.15},
+        6: {"ripe crop": 0.4, "fallow": 0.25, "green crop": 0.15, "orchard": 0.2},
+        7: {"town centre": 0.14, "housing": 0.58, "industry": 0.16, "park": 0.12},
+        9: {"beach": 0.35, "bare soil": 0.25, "rock": 0.4},
+        10: _WATERS_SEA,
+    },
+    forest_igbp=2, vigour=-0.35, moisture=-0.4, haze=0.09, vapour=0.30, cirrus=9, sun=(50, 40), wind=1.6,
+    settings={
+        "validation": (
+            Setting("peninsula", (4, 17, 6, 2, 3, 8, 7, 53), sea=0.52, relief=45, rugged=0.5, tilt=1.8, towns=2),
+        ),
+        "test": (
+            Setting("wheat and scrub", (3, 32, 15, 2, 33, 6, 7, 2), relief=35, rugged=0.3, river=40, floodplain=500,
+                    lots=(22, 45)),
+            Setting("city and mountain", (6, 24, 8, 2, 7, 28, 8, 17), sea=0.15, relief=70, rugged=0.6, tilt=1.0,
+                    towns=4),
+        ),
+    },
+)  # fmt: skip
+
+MEXICO_CITY = Region(
+    "Mexico City",
+    {
+        1: {"open woodland": 0.3, "needleleaf forest": 0.7},
+        2: {"green scrub": 0.35, "dry scrub": 0.65},
+        4: {"meadow": 0.2, "dry grassland": 0.8},
+        5: {"floating plants": 0.2, "reed": 0.45, "wet meadow": 0.35},
+        6: {"green crop": 0.25, "ripe crop": 0.4, "fallow": 0.35},
+        7: {"town centre": 0.42, "housing": 0.36, "industry": 0.16, "park": 0.06},
+        9: {"rock": 0.2, "bare soil": 0.6, "salt pan": 0.2},
+        10: {"shallow water": 0.3, "algal water": 0.4, "silty water": 0.3},
+    },
+    forest_igbp=5, vigour=-0.3, moisture=-0.3, haze=0.20, vapour=0.36, cirrus=12, sun=(48, 150), wind=-0.2,
+    settings={
+        "test": (
+            Setting("basin", (5, 8, 12, 3, 12, 47, 7, 5), relief=14, towns=5, lots=(7, 22)),
+            Setting("slopes", (32, 17, 17, 1, 17, 12, 4, 1), relief=110, rugged=0.6, towns=3, lots=(7, 22)),
+        ),
+    },
+)  # fmt: skip
+
+BLACK_FOREST = Region(
+    "Black Forest",
+    {
+        1: {"open woodland": 0.1, "broadleaf forest": 0.35, "needleleaf forest": 0.55},
+        2: {"green scrub": 0.9, "dry scrub": 0.1},
+        4: {"meadow": 0.9, "dry grassland": 0.1},
+        5: {"reed": 0.4, "wet meadow": 0.6},
+        6: {"green crop": 0.5, "ripe crop": 0.14, "fallow": 0.24, "orchard": 0.12},
+        7: {"town centre": 0.15, "housing": 0.57, "industry": 0.18, "park": 0.1},
+        9: {"rock": 0.3, "bare soil": 0.7},
+        10: {"shallow water": 0.2, "silty water": 0.4, "deep water": 0.4},
+    },
+    forest_igbp=5, vigour=0.25, moisture=0.15, haze=0.12, vapour=0.30, cirrus=11, sun=(50, 160), wind=-0.8,
+    settings={
+        "test": (
+            Setting("mountains", (66, 3, 18, 1, 7, 3, 1, 1), relief=110, rugged=0.4, river=30, floodplain=350, towns=3),
+            Setting("Rhine plain", (22, 3, 17, 3, 36, 12, 3, 4), relief=9, river=200, floodplain=1600, towns=4),
+        ),
+    },
+)  # fmt: skip
+
+MUMBAI = Region(
+    "Mumbai",
+    {
+        1: {"open woodland": 0.4, "broadleaf forest": 0.6},
+        2: {"green scrub": 0.5, "dry scrub": 0.5},
+        4: {"meadow": 0.35, "dry grassland": 0.65},
+        5: {"mudflat": 0.3, "swamp forest": 0.55, "reed": 0.15},
+        6: {"paddy": 0.35, "green crop": 0.15, "fallow": 0.3, "orchard": 0.2},
+        7: {"town centre": 0.4, "housing": 0.36, "industry": 0.18, "park": 0.06},
+        9: {"beach": 0.15, "salt pan": 0.4, "bare soil": 0.3, "rock": 0.15},
+        10: {"shallow water": 0.2, "silty water": 0.7, "deep water": 0.1},
+    },
+    forest_igbp=4, vigour=0.0, moisture=0.1, haze=0.32, vapour=0.22, cirrus=14, sun=(50, 145), wind=0.0,
+    settings={
+        "test": (
+            Setting("creek", (5, 5, 5, 18, 3, 25, 6, 33), sea=0.28, relief=10, tilt=1.3, river=350, floodplain=900,
+                    towns=4, lots=(6, 15)),
+            Setting("hinterland", (27, 16, 18, 3, 21, 8, 4, 3), relief=50, rugged=0.4, river=60, floodplain=500,
+                    towns=3, lots=(6, 15)),
+        ),
+    },
+)  # fmt: skip
+
+REGIONS: tuple[Region, ...] = (
+    MEXICO_CITY, KIPPA_RING, KHABAROVSK, BLACK_FOREST, MUMBAI, CAPE_TOWN, BANDAR_ANZALI,
+)  # fmt: skip
+
+SEASON_OF: dict[str, str] = {
+    "Mumbai": "fall", "Bandar Anzali": "fall", "Cape Town": "fall", "Black Forest": "spring",
+    "Khabarovsk": "summer", "Kippa-Ring": "winter", "Mexico City": "winter",
+}  # fmt: skip
+"""Season in which the post-contest release files each region."""
+
+
+def elsewhere(rng: np.random.Generator, season: str) -> tuple[Region, Setting]:
+    """A place of the SEN12MS kind: not one of the seven, but somewhere between two of them, in other air and season."""
+    first, second = (REGIONS[i] for i in rng.choice(len(REGIONS), 2, replace=False))
+    covers: dict[int, dict[str, float]] = {}
+    for code, weights in first.covers.items():
+        mixed = dict(weights)
+        for name, weight in second.covers[code].items():
+            mixed[name] = mixed.get(name, 0.0) + weight
+        covers[code] = {name: w * float(np.exp(rng.normal(0, 0.4))) for name, w in mixed.items()}
+    greener = {"spring": 0.1, "summer": 0.25, "fall": -0.1, "winter": -0.3}[season]
+    place = replace(
+        first,
+        name=f"between {first.name} and {second.name}",
+        covers=covers,
+        vigour=0.5 * (first.vigour + second.vigour) + greener,
+        moisture=0.5 * (first.moisture + second.moisture) + float(rng.normal(0, 0.15)),
+        haze=float(rng.uniform(0.08, 0.3)),
+        vapour=float(rng.uniform(0.22, 0.36)),
+        cirrus=float(rng.uniform(8, 14)),
+        sun=(float(rng.uniform(35, 60)), float(rng.uniform(120, 170))),
+        wind=float(rng.normal(0, 0.9)),
+        settings={},
+    )
+    choices = [s for settings in first.settings.values() for s in settings]
+    setting = choices[int(rng.integers(len(choices)))]
+    blend = [s for settings in second.settings.values() for s in settings]
+    other = blend[int(rng.integers(len(blend)))]
+    shares = tuple(0.65 * a + 0.25 * b + 1.0 for a, b in zip(setting.shares, other.shares, strict=True))
+    return place, replace(setting, shares=shares)  # type: ignore[arg-type]

@@ -1,0 +1,339 @@
+"""plan -> fit -> predict -> score: the only room that calls a method; resume lives here.
+
+A run's folder holds, while it is under way, ``work/`` (what the method keeps, checkpoints, which stages are done) and
+the maps written so far. The last thing written is submission.json with status ``finished``; before that, the run is no
+result. Every file is written atomically, so a kill at any moment leaves a folder from which the same command goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from filelock import FileLock, Timeout
+
+from dfcbench import rasters
+from dfcbench.archive import PatchRecord
+from dfcbench.contest import ContestView
+from dfcbench.errors import ContractError, DataError, DfcbenchError, MethodCrash, SubmissionError, UsageError
+from dfcbench.files import cache_directory, write_json
+from dfcbench.method import RunContext
+from dfcbench.packing import pack_where_it_pays
+from dfcbench.patches import Patch, PatchSet
+from dfcbench.plan import Plan
+from dfcbench.scheme import palette
+from dfcbench.scoring import Confusion, confusion_matrix
+from dfcbench.submission import (
+    ARTIFACTS,
+    FAILURE,
+    FINISHED,
+    META,
+    METRICS,
+    PREDICTIONS,
+    Submission,
+    write_scores,
+    write_submission,
+)
+
+log = logging.getLogger("dfcbench")
+
+WORK = "work"
+TIMING = "timing.json"
+LOG = "run.log"
+
+_METRICS_AT_A_TIME = 5.0
+"""Seconds between two writes of metrics.jsonl, so that a chatty method does not wait for the disk."""
+
+
+class Observer(Protocol):
+    """Who watches a run: the terminal, MLflow, or nobody."""
+
+    def stage(self, name: str) -> None:
+        """A stage begins: pack, fit, predict or score."""
+
+    def advance(self, label: str, done: int, total: int | None) -> None:
+        """Work called ``label`` has got to ``done`` of ``total``."""
+
+    def metrics(self, values: Mapping[str, float], step: int | None) -> None:
+        """The method logged these."""
+
+
+def state(plan: Plan) -> str:
+    """``new``, ``unfinished`` (a run was broken off or failed there) or ``finished``."""
+    if not plan.folder.exists():
+        return "new"
+    if (plan.folder / META).exists() and Submission(plan.folder).finished:
+        return "finished"
+    return "unfinished"
+
+
+def execute(
+    plan: Plan,
+    observer: Observer,
+    *,
+    rerun: bool = False,
+    illustrate: Callable[[Plan, Submission], None] | None = None,
+) -> Submission:
+    """Run the plan, or go on with it where it stopped; a finished run is returned as it is unless ``rerun``.
+
+    ``illustrate`` may add files to the submission's artifacts before it counts as finished. Raises UsageError if
+    another process is at the same run, MethodCrash if the method raises, ContractError if it breaks its contract.
+    """
+    folder = plan.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=0), _logged(folder / LOG):
+            if rerun:
+                _set_aside(folder)
+            if state(plan) == "finished":
+                shutil.rmtree(folder / WORK, ignore_errors=True)
+                return Submission(folder)
+            (folder / FAILURE).unlink(missing_ok=True)
+            try:
+                _Run(plan, observer).go(illustrate)
+            except DfcbenchError as error:
+                _record_failure(folder, error)
+                raise
+            return Submission(folder)
+    except Timeout as error:
+        raise UsageError(
+            f"{folder}: another process is at this run. Wait for it, or change --seed or a parameter."
+        ) from error
+
+
+def predictions_of(folder: Path, records: Sequence[PatchRecord]) -> dict[str, Path]:
+    """Where the map of each patch lies or will lie, by patch id."""
+    return {record.id: folder / PREDICTIONS / record.label_name for record in records}
+
+
+class _Run:
+    def __init__(self, plan: Plan, observer: Observer) -> None:
+        self.plan = plan
+        self.observer = observer
+        self.folder = plan.folder
+        self.work = plan.folder / WORK
+        self.method = plan.method
+        self.metrics = _MetricsFile(self.folder / METRICS, observer)
+        self.timing = _Timing(self.work / TIMING)
+        chosen = set(plan.contest.scored.ids)
+        records = [r for r in plan.contest.archive.splits[plan.contest.split] if r.id in chosen]
+        self.maps = predictions_of(self.folder, records)
+
+    def go(self, illustrate: Callable[[Plan, Submission], None] | None) -> None:
+        plan = self.plan
+        log.info("run %s: %s", plan.key, json.dumps(plan.describe()))
+        view = plan.contest.view(plan.needs, self._packed)
+        run = self._context()
+        try:
+            with self.timing.stage("fit"):
+                self._fit(view, run)
+            with self.timing.stage("predict"):
+                self._predict(view.to_predict(), run)
+        finally:
+            self.metrics.flush()
+        if plan.contest.has_reference:
+            with self.timing.stage("score"):
+                self.observer.stage("score")
+                write_scores(self.folder, self._confusion())
+        if illustrate is not None:
+            illustrate(plan, Submission(self.folder))
+        write_json(self.folder / TIMING, {"seconds": self.timing.seconds, "workers": plan.workers})
+        write_submission(self.folder, {**plan.describe(), "status": FINISHED})
+        shutil.rmtree(self.work, ignore_errors=True)
+
+    def _context(self) -> RunContext:
+        return RunContext(
+            seed=self.plan.seed,
+            device=self.plan.device,
+            workers=self.plan.workers,
+            scratch=self.work / "scratch",
+            artifacts=self.folder / ARTIFACTS,
+            reporter=self.metrics,
+        )
+
+    def _packed(self, patches: PatchSet, split: str) -> PatchSet:
+        self.observer.stage("pack")
+        name = self.plan.contest.archive.fingerprint(split)
+        with self.timing.stage("pack"):
+            return pack_where_it_pays(
+                patches,
+                cache_directory() / "packed" / f"{split}-{name}",
+                lambda done, total: self.observer.advance(f"packing {split}", done, total),
+            )
+
+    def _fit(self, view: ContestView, run: RunContext) -> None:
+        fitted, done = self.work / "fitted", self.work / "fit-done"
+        if done.exists():
+            try:
+                self.method.load(fitted)
+                return
+            except Exception as error:
+                log.warning("%s: what fit learned cannot be loaded (%s); fitting anew.", fitted, error)
+                self.method = self.plan.loaded.method(self.plan.params)
+        done.unlink(missing_ok=True)
+        self.observer.stage("fit")
+        with self._guarded("fit"):
+            self.method.fit(view, run)
+        fitted.mkdir(parents=True, exist_ok=True)
+        with self._guarded("save"):
+            self.method.save(fitted)
+        write_json(done, {})
+
+    def _predict(self, patches: PatchSet, run: RunContext) -> None:
+        self.observer.stage("predict")
+        wanted = {i: patch for i, patch in zip(patches.ids, patches, strict=True) if not self.maps[i].exists()}
+        finished = len(patches) - len(wanted)
+        label = "predicting"
+        self.observer.advance(label, finished, len(patches))
+        if not wanted:
+            return
+        with self._guarded("predict"):
+            for prediction in self.method.predict(patches.select(list(wanted)), run):
+                self._write(prediction, wanted)
+                finished += 1
+                self.observer.advance(label, finished, len(patches))
+        if wanted:
+            some = ", ".join(list(wanted)[:3])
+            raise ContractError(
+                f"{self.method.name} yielded no prediction for {len(wanted)} of {len(patches)} patches ({some}, …). "
+                "predict must yield one Prediction for every patch that it is given."
+            )
+
+    def _write(self, prediction: Any, wanted: dict[str, Patch]) -> None:
+        patch_id = getattr(prediction, "patch_id", None)
+        if patch_id is None:
+            raise ContractError(f"{self.method.name}.predict yielded {type(prediction).__name__}, not a Prediction.")
+        patch = wanted.pop(patch_id, None)
+        if patch is None:
+            known = "a second time" if patch_id in self.maps else "though no patch has that id"
+            raise ContractError(f"{self.method.name}.predict yielded {patch_id!r} {known}.")
+        labels = prediction.labels()
+        if labels.shape != patch.shape:
+            raise ContractError(
+                f"{self.method.name}: the prediction for {patch_id} is {labels.shape[0]} x {labels.shape[1]} pixels, "
+                f"the patch {patch.shape[0]} x {patch.shape[1]}."
+            )
+        rasters.write(self.maps[patch_id], labels, patch.georeference, colours=palette(), compress="deflate")
+
+    def _confusion(self) -> Confusion:
+        reference = self.plan.contest.reference
+
+        def count(patch: Any) -> tuple[str, Any]:
+            return patch.id, confusion_matrix(patch.high, rasters.read(self.maps[patch.id])[0])
+
+        run = RunContext(workers=self.plan.workers, reporter=self.metrics)
+        return Confusion.collect(run.map(count, reference, label="scoring"))
+
+    @contextmanager
+    def _guarded(self, call: str) -> Iterator[None]:
+        """A method's own exception becomes MethodCrash, told apart from the harness's errors that pass through it."""
+        try:
+            yield
+        except (DfcbenchError, KeyboardInterrupt):
+            raise
+        except Exception as error:
+            log.exception("%s.%s failed", self.method.name, call)
+            raise MethodCrash(
+                f"{self.method.name}.{call} raised {type(error).__name__}: {error}. The traceback is in "
+                f"{self.folder / LOG}. Maps written so far are kept; the same command goes on from there."
+            ) from error
+
+
+class _MetricsFile:
+    """Passes progress on, and appends what the method logs to metrics.jsonl."""
+
+    def __init__(self, path: Path, observer: Observer) -> None:
+        self._path = path
+        self._observer = observer
+        self._waiting: list[str] = []
+        self._written = time.monotonic()
+
+    def advance(self, label: str, done: int, total: int | None) -> None:
+        self._observer.advance(label, done, total)
+
+    def metrics(self, values: Mapping[str, float], step: int | None) -> None:
+        now = time.time()
+        for name, value in values.items():
+            if value - value != 0:  # NaN or infinity: JSON has no word for them
+                log.warning("metric %s is %s at step %s; left out.", name, value, step)
+                continue
+            entry = {"name": name, "value": value, "step": step, "time": round(now, 3)}
+            self._waiting.append(json.dumps(entry) + "\n")
+        self._observer.metrics(values, step)
+        if time.monotonic() - self._written > _METRICS_AT_A_TIME:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._waiting:
+            with self._path.open("a", encoding="utf-8") as lines:
+                lines.write("".join(self._waiting))
+        self._waiting.clear()
+        self._written = time.monotonic()
+
+
+class _Timing:
+    """Seconds by stage, added up over interruptions; inner stages are not counted in outer ones."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self.seconds: dict[str, float] = json.loads(path.read_text())
+        except (OSError, ValueError):
+            self.seconds = {}
+        self._inner = 0.0
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        outer, self._inner = self._inner, 0.0
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            elapsed = time.monotonic() - start
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + elapsed - self._inner, 3)
+            self._inner = outer + elapsed
+            write_json(self._path, self.seconds)
+
+
+@contextmanager
+def _logged(path: Path) -> Iterator[None]:
+    """Everything that dfcbench logs also goes to ``path``."""
+    try:
+        handler = logging.FileHandler(path, encoding="utf-8")
+    except OSError as error:
+        raise SubmissionError(f"{path}: cannot be written ({error.strerror}). Choose another --submissions.") from error
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        handler.close()
+
+
+def _set_aside(folder: Path) -> None:
+    """Make room for a run from scratch; what lay there is kept beside it under a name that starts with a dot."""
+    kept = [path for path in folder.iterdir() if path.name not in (".lock", LOG)]
+    if not kept:
+        return
+    number = 1
+    while (aside := folder.parent / f".{folder.name}.before-{number}").exists():
+        number += 1
+    aside.mkdir()
+    for path in kept:
+        path.rename(aside / path.name)
+    log.info("the former run was moved to %s", aside)
+
+
+def _record_failure(folder: Path, error: DfcbenchError) -> None:
+    log.error("%s", error, exc_info=error)
+    try:
+        write_json(folder / FAILURE, {"error": type(error).__name__, "message": str(error)})
+    except (OSError, DataError):
+        log.warning("%s: the failure could not be recorded there.", folder)

@@ -1,0 +1,232 @@
+"""Expectation maximisation over many patches: stream, sweep, re-estimate, compare, stop; resumable after every sweep.
+
+A sweep reads each patch once, updates q(b), q(l) and q(s) exactly, and adds up statistics in the order of the patches,
+in float64, on the calling thread; so results depend neither on the number of workers nor on chunks. Between sweeps a
+patch leaves q(s) in a file of the run's scratch folder (262 KB for 256 x 256 pixels); in memory nothing grows with the
+number of patches. Carrying q(s) on, rather than starting each sweep's posteriors anew, is what makes the bound rise
+from sweep to sweep with a single pass over the data.
+
+The authors' schedule repeats (p(s|b), p(b), q(b)) and (mu, v, q(s)) five times each within an outer iteration. Here
+every block is updated once a sweep and all of them together, which has the same fixed points and reads each image once
+instead of ten times; the labels' blocks, updated once in either schedule, get exactly as many updates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from dfcbench.method import RunContext
+
+from .bag_engine import Dense, Engine, Pairs, State, Sweep, View
+from .bag_model import Array, BagModel, Settings, Statistics, maximise
+from .bag_start import initial_bags, initial_model, window_histograms
+
+SAMPLE_PATCHES = 128
+"""Patches read for the start at most, spread at random over all."""
+SAMPLE_PIXELS = 40_000
+"""Pixels for the starting clusters, over a thousand for each of 32."""
+SAMPLE_WINDOWS = 10_000
+"""Windows for the starting bags."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When to do what. Sweeps are counted from 0; a block joins in the sweep whose number is its ``warm-up``."""
+
+    sweeps: int = 31
+    tolerance: float = 1e-5
+    texture_warm_up: int = 3
+    label_warm_up: int = 2
+
+
+class Source(Protocol):
+    """The patches of one model, read anew at every access."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> View: ...
+
+
+@dataclass
+class Progress:
+    """Where a fit stands: enough to go on after a kill."""
+
+    model: BagModel
+    sweep: int = 0
+    bound: float | None = None
+    finished: bool = False
+
+
+class StateFiles:
+    """q(s) of every patch between sweeps, one file each, in two generations so that a killed sweep can be repeated."""
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        self.folder = folder
+        self.clusters = settings.clusters
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def _path(self, index: int, sweep: int) -> Path:
+        return self.folder / f"{index:06d}-{sweep % 2}.npy"
+
+    def write(self, index: int, sweep: int, state: State) -> None:
+        with self._path(index, sweep).open("wb") as file:
+            if isinstance(state, Dense):
+                np.save(file, state.q)
+            else:
+                np.save(file, state.clusters)
+                np.save(file, state.share)
+
+    def read(self, index: int, sweep: int) -> State:
+        with self._path(index, sweep).open("rb") as file:
+            first = np.load(file)
+            return Dense(first) if np.issubdtype(first.dtype, np.floating) else Pairs(first, np.load(file))
+
+    def complete(self, count: int, sweep: int) -> bool:
+        """Whether every patch has its state of that sweep."""
+        return all(self._path(index, sweep).is_file() for index in range(count))
+
+    def clear(self) -> None:
+        for path in self.folder.glob("*.npy"):
+            path.unlink()
+        self.folder.rmdir()
+
+
+def chosen_patches(count: int, generator: np.random.Generator) -> list[int]:
+    """At most ``SAMPLE_PATCHES`` of ``count`` indices, in order."""
+    return sorted(generator.choice(count, min(count, SAMPLE_PATCHES), replace=False).tolist())
+
+
+def sample_pixels(source: Source, run: RunContext, key: str) -> Array:
+    """Pixels (n, C) from patches all over the source, float64."""
+    indices = chosen_patches(len(source), run.generator(key, "sampled patches"))
+    each = -(-SAMPLE_PIXELS // len(indices))
+
+    def draw(index: int) -> Any:
+        view = source[index]
+        generator = run.generator(key, "sampled pixels", index)
+        return view.x[:, generator.integers(view.x.shape[1], size=min(each, view.x.shape[1]))].T
+
+    return np.concatenate(list(run.map(draw, indices))).astype(np.float64)
+
+
+class Fit:
+    """One fit of one model to one source; ``key`` keeps its draws and checkpoints apart from others'."""
+
+    def __init__(
+        self, engine: Engine, source: Source, settings: Settings, schedule: Schedule, run: RunContext, key: str
+    ) -> None:
+        self.engine = engine
+        self.source = source
+        self.settings = settings
+        self.schedule = schedule
+        self.run = run
+        self.key = key
+        self.files = StateFiles(run.scratch / f"bag-state-{key}", settings)
+
+    def resume(self) -> Progress:
+        """The progress last saved, or a fresh start."""
+        progress = self.run.load_checkpoint(self.key)
+        if isinstance(progress, Progress) and (
+            progress.finished or progress.sweep == 0 or self.files.complete(len(self.source), progress.sweep - 1)
+        ):
+            return progress
+        sample = sample_pixels(self.source, self.run, self.key)
+        return Progress(initial_model(sample, self.settings, self.run.generator(self.key, "clusters")))
+
+    def __call__(self, step: int = 0) -> Progress:
+        """Sweep until the bound settles or the sweeps are done. Metrics are logged at ``step`` plus the sweep."""
+        progress = self.resume()
+        while not progress.finished:
+            progress = self.advance(progress, step)
+            self.run.save_checkpoint(self.key, progress)
+        if self.files.folder.exists():
+            self.files.clear()
+        return progress
+
+    def advance(self, progress: Progress, step: int) -> Progress:
+        """One sweep over all patches and the M step after it."""
+        number, schedule = progress.sweep, self.schedule
+        model = progress.model
+        texture = number >= schedule.texture_warm_up and number > 0
+        if number > 0 and number == max(1, schedule.texture_warm_up):
+            model = replace(model, in_bag=self.bags(number - 1))
+        tables = model.tables(self.engine.dtype, texture)
+
+        def sweep(index: int) -> Statistics:
+            state = self.files.read(index, number - 1) if number else None
+            result: Sweep = self.engine.sweep(tables, self.source[index], state)
+            self.files.write(index, number, result.state)
+            return result.statistics
+
+        total = Statistics.zeros(tables)
+        for statistics in self.run.map(sweep, range(len(self.source)), label=f"sweep {number + 1}"):
+            total.add(statistics)
+        bound = total.bound(model, texture) / total.pixels
+        change = self.log(total, bound, progress.bound, texture, step + number)
+        settled = change is not None and abs(change) < schedule.tolerance
+        return Progress(
+            model=maximise(model, total, tables.centre, bags=texture, labels=number >= schedule.label_warm_up),
+            sweep=number + 1,
+            bound=bound if texture else None,
+            finished=settled or number + 1 >= schedule.sweeps,
+        )
+
+    def log(self, total: Statistics, bound: float, previous: float | None, texture: bool, step: int) -> float | None:
+        """Record the bound (nats per pixel) and how many clusters and bags are in use; returns the relative change."""
+        at = self.settings.bags if texture else 0
+        metrics = {"bound" if texture else "bound_warm_up": bound}
+        metrics["clusters_used"] = used(total.moments[at : at + 8].sum(axis=0))
+        change = None
+        if texture:
+            metrics["bags_used"] = used(total.bags)
+        if texture and previous is not None:
+            change = (bound - previous) / max(abs(previous), 1e-12)
+            metrics["bound_change"] = change
+        self.run.log(metrics, step)
+        return change
+
+    def bags(self, sweep: int) -> Array:
+        """Starting p(s|b) from windows of the maps that ``sweep`` left."""
+        run = self.run
+        indices = chosen_patches(len(self.source), run.generator(self.key, "sampled maps"))
+        each = -(-SAMPLE_WINDOWS // len(indices))
+        histograms = []
+        for index in indices:
+            shape = self.source[index].shape
+            clusters = self.files.read(index, sweep).top.reshape(shape)
+            generator = run.generator(self.key, "sampled windows", index)
+            histograms.append(window_histograms(clusters, self.settings, each, generator))
+        return initial_bags(np.concatenate(histograms), self.settings, run.generator(self.key, "bags"))
+
+
+def used(counts: Array) -> int:
+    """How many of the parts hold at least a thousandth of the whole."""
+    return int((counts >= 1e-3 * counts.sum()).sum())
+
+
+def best_of(fits: Sequence[Progress]) -> Progress:
+    """The fit with the highest bound; the first of equals."""
+    return max(fits, key=lambda progress: -np.inf if progress.bound is None else progress.bound)
+
+
+def infer(engine: Engine, model: BagModel, view: View, passes: int, tolerance: float) -> tuple[Any, float]:
+    """q(l) (8, H, W) of one patch under fixed parameters, and the bound per pixel.
+
+    Starts from the colours alone, then sweeps until the patch's bound settles, ``passes`` times at most. It depends on
+    the patch and the parameters only.
+    """
+    result = engine.sweep(model.tables(engine.dtype, False), view, None, labels=passes == 0)
+    tables = model.tables(engine.dtype)
+    bound = result.statistics.bound(model, texture=False) / result.statistics.pixels
+    for number in range(passes):
+        last = number + 1 == passes
+        result = engine.sweep(tables, view, result.state, labels=True)
+        previous, bound = bound, result.statistics.bound(model) / result.statistics.pixels
+        if last or (number and abs(bound - previous) < tolerance * abs(previous)):
+            break
+    return result.q_label, bound

@@ -1,0 +1,266 @@
+"""Compiled loops of bag clustering: window sums and posteriors. Matrix products stay with BLAS, in ``bag_em``.
+
+Every kernel runs without the interpreter lock and serves float32 and float64. Machine code is cached beside this file,
+or, where that folder cannot be written, in numba's user-wide cache directory (``NUMBA_CACHE_DIR`` overrides both); where
+neither can be written it is compiled anew in each process. Inputs must be finite: the kernels are compiled on the
+assumption that no NaN occurs, and that sums may be reordered.
+
+Per-pixel vectors are stored pixel by pixel, so one image row of B-vectors is a flat array of W * B numbers. A window sum
+along the row is then a sum of shifted copies of that array, in long loops that vectorise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+from numba import njit, types
+from numba.extending import overload
+from numpy.typing import NDArray
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_FASTMATH = {"nnan", "nsz", "reassoc", "contract", "arcp"}
+
+# exp(x) = 2**n * exp(r) with r = x - n ln 2 in [-0.35, 0.35]; the Taylor polynomial of degree 6 leaves a relative error
+# below 2e-7. Exponents below 2**-86 (1.3e-26) are cut to zero: such posteriors count for nothing, and the denormal
+# numbers that follow from them slow every later product down several times.
+_LOG2_E = np.float32(1.4426950408889634)
+_LN_2 = np.float32(0.6931471805599453)
+_HALF = np.float32(0.5)
+_SMALLEST = np.float32(-86.0)
+_C2, _C3, _C4, _C5, _C6 = (np.float32(1 / math.factorial(k)) for k in range(2, 7))
+_ONE = np.float32(1.0)
+_ZERO = np.float32(0.0)
+
+
+def kernel(function: Function) -> Function:
+    """``numba.njit`` with this module's options; not cached where no cache directory can be written."""
+    try:
+        compiled: Function = njit(nogil=True, fastmath=_FASTMATH, cache=True)(function)
+    except RuntimeError:  # numba: "cannot cache function: no locator available"
+        compiled = njit(nogil=True, fastmath=_FASTMATH)(function)
+    return compiled
+
+
+def _exp(x: float) -> float:
+    """exp(x) for x <= 0 (declared here, compiled below by type)."""
+    return math.exp(x)
+
+
+@overload(_exp, inline="always")
+def _exp_by_type(x: Any) -> Any:
+    if x == types.float32:
+
+        def single(x: Any) -> Any:
+            y = x * _LOG2_E
+            clipped = max(y, _SMALLEST)
+            n = np.int32(clipped - _HALF)
+            r = (clipped - np.float32(n)) * _LN_2
+            p = ((((_C6 * r + _C5) * r + _C4) * r + _C3) * r + _C2) * r * r + r + _ONE
+            value = p * np.int32((n + 127) << 23).view(np.float32)
+            return value if y > _SMALLEST else _ZERO
+
+        return single
+
+    def double(x: Any) -> Any:
+        return math.exp(x) if x > -300.0 else 0.0
+
+    return double
+
+
+@kernel
+def window_row(
+    source: NDArray[Any], y: int, depth: int, radius: int, columns: NDArray[Any], sums: NDArray[Any]
+) -> None:
+    """Window sums of one image row. source (H, W * depth); writes sums (W * depth,), uses columns (W * depth,)."""
+    height, length = source.shape
+    columns[:] = source[y]
+    for row in range(max(0, y - radius), min(height, y + radius + 1)):
+        if row != y:
+            line = source[row]
+            for i in range(length):
+                columns[i] += line[i]
+    sums[:] = columns
+    for step in range(1, radius + 1):
+        shift = step * depth
+        for i in range(length - shift):
+            sums[i] += columns[i + shift]
+        for i in range(shift, length):
+            sums[i] += columns[i - shift]
+
+
+@kernel
+def bag_posterior(
+    evidence: NDArray[Any], log_share: NDArray[Any], radius: int, posterior: NDArray[Any], counts: NDArray[np.float64]
+) -> float:
+    """q(b) ~ p(b) exp{box[evidence]} for a whole patch.
+
+    evidence, posterior (H, W * B); log_share (B,) = log p(b). Adds the sum of q(b) over windows to counts (B,) and
+    returns the sum of the entropies of q(b).
+    """
+    height, length = evidence.shape
+    depth = log_share.size
+    columns = np.empty_like(evidence[0])
+    sums = np.empty_like(columns)
+    row_counts = np.empty_like(log_share)
+    entropy = 0.0
+    for y in range(height):
+        window_row(evidence, y, depth, radius, columns, sums)
+        row_counts[:] = 0
+        line = posterior[y]
+        for start in range(0, length, depth):
+            t = sums[start : start + depth]
+            q = line[start : start + depth]
+            top = t[0] + log_share[0]
+            for b in range(depth):
+                t[b] += log_share[b]
+                top = max(top, t[b])
+            total = top - top
+            dot = top - top
+            for b in range(depth):
+                d = t[b] - top
+                e = _exp(d)
+                q[b] = e
+                total += e
+                dot += e * d
+            scale = 1 / total
+            for b in range(depth):
+                q[b] *= scale
+                row_counts[b] += q[b]
+            entropy += math.log(total) - dot / total
+        for b in range(depth):
+            counts[b] += row_counts[b]
+    return entropy
+
+
+@kernel
+def window_sums(source: NDArray[Any], depth: int, radius: int, first: int, out: NDArray[Any]) -> None:
+    """Window sums of image rows into the leading columns of a feature matrix.
+
+    source (H, W * depth); out (n, K), whose columns 0..depth-1 receive rows ``first`` to ``first + n / W``.
+    """
+    width = source.shape[1] // depth
+    columns = np.empty_like(source[0])
+    sums = np.empty_like(columns)
+    for row in range(out.shape[0] // width):
+        window_row(source, first + row, depth, radius, columns, sums)
+        for x in range(width):
+            target = out[row * width + x]
+            for b in range(depth):
+                target[b] = sums[x * depth + b]
+
+
+@kernel
+def label_posterior(
+    evidence: NDArray[Any], low: NDArray[np.uint8], log_prior: NDArray[Any], posterior: NDArray[Any]
+) -> float:
+    """q(l) ~ p(l) exp{evidence}. evidence, posterior (n, L); low (n,) codes, the rows of log_prior (11, L).
+
+    Returns the sum over pixels of sum_l q(l) [log p(l) - log q(l)].
+    """
+    n, labels = evidence.shape
+    gain = 0.0
+    for i in range(n):
+        prior = log_prior[low[i]]
+        q = posterior[i]
+        top = evidence[i, 0] + prior[0]
+        for k in range(labels):
+            top = max(top, evidence[i, k] + prior[k])
+        total = top - top
+        dot = top - top
+        for k in range(labels):
+            e = _exp(evidence[i, k] + prior[k] - top)
+            q[k] = e
+            total += e
+            dot += e * evidence[i, k]
+        scale = 1 / total
+        for k in range(labels):
+            q[k] *= scale
+        gain += top + math.log(total) - dot / total
+    return gain
+
+
+@kernel
+def colour_features(x: NDArray[Any], centre: NDArray[Any], kappa: NDArray[Any], out: NDArray[Any]) -> None:
+    """Sufficient statistics of the Gaussians: out (n, 2 C + 1) = kappa * [x, x^2, 1], x (C, n) taken from centre (C,)."""
+    channels, n = x.shape
+    for c in range(channels):
+        line = x[c]
+        middle = centre[c]
+        for i in range(n):
+            d = line[i] - middle
+            out[i, c] = kappa[i] * d
+            out[i, channels + c] = kappa[i] * d * d
+    for i in range(n):
+        out[i, 2 * channels] = kappa[i]
+
+
+@kernel
+def colour_posterior(logits: NDArray[Any]) -> tuple[float, float]:
+    """Turns logits (n, S) into q(s) in place; returns the sums over pixels of logsumexp and of the mean logit."""
+    n, clusters = logits.shape
+    log_total = 0.0
+    mean = 0.0
+    for i in range(n):
+        q = logits[i]
+        top = q[0]
+        raw = top - top
+        for s in range(clusters):
+            top = max(top, q[s])
+            raw += q[s]
+        total = top - top
+        for s in range(clusters):
+            e = _exp(q[s] - top)
+            q[s] = e
+            total += e
+        scale = 1 / total
+        for s in range(clusters):
+            q[s] *= scale
+        log_total += top + math.log(total)
+        mean += raw / clusters
+    return log_total, mean
+
+
+@kernel
+def two_largest(q: NDArray[Any], clusters: NDArray[np.uint8], share: NDArray[np.float32]) -> None:
+    """The two most probable clusters of each pixel and the first one's share among them.
+
+    q (n, S), S <= 256; clusters (n, 2); share (n,).
+    """
+    n, depth = q.shape
+    for i in range(n):
+        first = 0
+        second = 1
+        if q[i, 1] > q[i, 0]:
+            first = 1
+            second = 0
+        for s in range(2, depth):
+            if q[i, s] > q[i, second]:
+                if q[i, s] > q[i, first]:
+                    second = first
+                    first = s
+                else:
+                    second = s
+        clusters[i, 0] = first
+        clusters[i, 1] = second
+        share[i] = q[i, first] / (q[i, first] + q[i, second])
+
+
+@kernel
+def mix_two(
+    clusters: NDArray[np.uint8], share: NDArray[np.float32], table: NDArray[Any], out: NDArray[Any]
+) -> None:
+    """Rows of table (S, K) mixed in the proportions that ``two_largest`` kept: out (n, K)."""
+    n, columns = out.shape
+    one = table[0, 0] - table[0, 0] + 1
+    for i in range(n):
+        a = one * share[i]
+        b = one - a
+        first = table[clusters[i, 0]]
+        second = table[clusters[i, 1]]
+        target = out[i]
+        for k in range(columns):
+            target[k] = a * first[k] + b * second[k]
