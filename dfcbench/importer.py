@@ -98,7 +98,7 @@ def _plan(path: Path, out: Path, report: ImportReport) -> Iterator[_Member]:
         parts = re.split(r"[/\\]", info.filename)
         if info.is_dir():
             continue
-        if any(part.startswith(".") and part not in (".", "..") or part == "__MACOSX" for part in parts):
+        if any((part.startswith(".") and part not in (".", "..")) or part == "__MACOSX" for part in parts):
             report.junk += 1
             continue
         place = place_of(parts[-1])

@@ -34,6 +34,8 @@ FORMAT = 1
 BUILD_THREADS = 2
 """Decoding tifs releases the interpreter, so a second thread hides it behind the writing; more gain little."""
 
+_COLUMNS = ("id", "source", "size", "mtime_ns", "offset", "height", "width", "crc32")
+
 Progress = Callable[[int, int], None]
 
 
@@ -264,6 +266,8 @@ def _load_index(folder: Path, modality: str) -> dict[str, Any]:
     try:
         index: dict[str, Any] = json.loads(path.read_text("utf-8"))
         complete = index["format"] == FORMAT and index["modality"] == modality and {"binary", "bytes"} <= set(index)
+        if complete and len({len(index["patches"][column]) for column in _COLUMNS}) != 1:
+            raise ValueError("its columns differ in length")
     except FileNotFoundError:
         raise StalePackError(f"{path}: there is no packed copy; pack the patches first.") from None
     except (OSError, ValueError, KeyError, TypeError) as error:

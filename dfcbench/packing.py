@@ -10,13 +10,12 @@ from pathlib import Path
 
 from dfcbench.errors import DataError
 from dfcbench.patches import PatchSet
+from dfcbench.records import MODALITIES
 
 log = logging.getLogger("dfcbench")
 
 _SHARE_OF_FREE_SPACE = 0.25
 """A copy may take this share of what is free where the cache lies, and no more: it is a convenience, not a duty."""
-
-_BYTES_PER_PIXEL = {"s1": 2 * 4, "s2": 13 * 2, "low": 1, "high": 1}
 
 
 def pack_where_it_pays(patches: PatchSet, folder: Path, progress: Callable[[int, int], None]) -> PatchSet:
@@ -24,7 +23,7 @@ def pack_where_it_pays(patches: PatchSet, folder: Path, progress: Callable[[int,
     if not {"s1", "s2"} & patches.modalities or not len(patches):
         return patches
     pixels = math.prod(patches[0].shape) * len(patches)
-    size = pixels * sum(_BYTES_PER_PIXEL[name] for name in patches.modalities)
+    size = pixels * sum(MODALITIES[name].bands * MODALITIES[name].dtype.itemsize for name in patches.modalities)
     existing = folder
     while not existing.exists():
         existing = existing.parent

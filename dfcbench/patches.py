@@ -30,15 +30,17 @@ Progress = Callable[[int, int], None]
 class Patch:
     """One patch: images and low-resolution labels, read at every access. It has no attribute for the reference."""
 
-    __slots__ = ("_packed", "_record", "_withheld")
+    __slots__ = ("_packed", "_record", "_shape", "_withheld")
 
     def __init__(
         self,
         record: PatchRecord,
         packed: Mapping[str, packed.Slot] | None = None,
         withheld: frozenset[str] = frozenset(),
+        shape: tuple[int, int] | None = None,
     ) -> None:
         self._record = record
+        self._shape = shape
         self._packed = dict(packed or {})
         self._withheld = withheld
 
@@ -68,6 +70,8 @@ class Patch:
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width in pixels; from the header of the Sentinel-2 file if there is one."""
+        if self._shape is not None:
+            return self._shape
         for name in HEADER_ORDER:
             if name in self._packed:
                 return self._packed[name].shape
@@ -153,7 +157,9 @@ class PatchSet(Sequence[Patch]):
         if isinstance(index, slice):
             return self._take(np.arange(len(self))[index])
         slots = {name: pack.slot(index) for name, pack in self._packs.items()}
-        return self._patch_type(self._records[index], slots, self._withheld)
+        known = vars(self).get("shapes")
+        shape = None if known is None else (int(known[index, 0]), int(known[index, 1]))
+        return self._patch_type(self._records[index], slots, self._withheld, shape)
 
     def __iter__(self) -> Iterator[Patch]:
         return (self[i] for i in range(len(self)))
@@ -194,6 +200,8 @@ class PatchSet(Sequence[Patch]):
         kept = {MODALITIES[name].token for name in modalities}
         result._records = tuple(record.restricted(kept) for record in self._records)
         result._packs = {name: pack for name, pack in self._packs.items() if name in modalities}
+        if not all(record.files for record in result._records):  # no file is left to tell a patch's shape
+            result.shapes = self.shapes
         return result
 
     def subset(self, n: int, generator: np.random.Generator) -> Self:

@@ -18,6 +18,9 @@ from rasterio.transform import Affine
 from dfcbench.errors import DataError
 from dfcbench.files import replacing
 
+# DFC2020's own tifs lie nowhere, and rasterio says so of each. Once and for all: catch_warnings is not safe in threads.
+warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
+
 
 @dataclass(frozen=True)
 class Georeference:
@@ -47,10 +50,8 @@ class RasterInfo:
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(path) as source:
-                yield source
+        with rasterio.open(path) as source:
+            yield source
     except (RasterioError, OSError, ValueError) as error:
         if not Path(path).exists():
             raise DataError(f"{path}: no such file.") from error
@@ -115,12 +116,10 @@ def write(
         profile["transform"] = Affine(*georeference.transform)
 
     def fill(target: Path) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(target, "w", **profile) as sink:
-                sink.write(stack)
-                if colours is not None:
-                    sink.write_colormap(1, {i: (*map(int, rgb), 255) for i, rgb in enumerate(colours)})
+        with rasterio.open(target, "w", **profile) as sink:
+            sink.write(stack)
+            if colours is not None:
+                sink.write_colormap(1, {i: (*map(int, rgb), 255) for i, rgb in enumerate(colours)})
 
     try:
         if durable:

@@ -71,6 +71,6 @@ def scored_index(codes: NDArray[np.integer]) -> NDArray[np.uint8]:
 
 def palette() -> NDArray[np.uint8]:
     """RGB colours by code, shape (11, 3), uint8; row 0 (no label) is black."""
-    rows = [(0, 0, 0)]
+    rows: list[tuple[int, ...]] = [(0, 0, 0)]
     rows += [tuple(bytes.fromhex(c.colour[1:])) for c in CLASSES]
     return np.array(rows, np.uint8)

@@ -35,6 +35,9 @@ FINISHED = "finished"
 _TOLERANCE = 1e-9
 """Largest difference between stored scores and those computed anew: rounding of intervals, nothing more."""
 
+_MLFLOW_FOLDERS = ("mlartifacts", "mlruns")
+"""They hold copies of submissions, which must not count twice."""
+
 _SCHEMA: dict[str, Any] = {
     "key": str,
     "status": str,
@@ -190,7 +193,7 @@ def _folders(root: Path) -> Iterator[Path]:
         if META in files:
             folders.clear()
             yield Path(path)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in _MLFLOW_FOLDERS)
 
 
 def _read_json(path: Path) -> Any:

@@ -11,7 +11,6 @@ import contextlib
 import json
 import logging
 import os
-import queue
 import re
 import socket
 import sys
@@ -24,6 +23,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from dfcbench import tracking_names as names
+from dfcbench.background import Worker
 from dfcbench.errors import DfcbenchError, SubmissionError
 from dfcbench.files import write_json
 from dfcbench.submission import ARTIFACTS, CONFUSION, META, SCORES, Problem, Submission, find_submissions
@@ -36,10 +36,8 @@ DEFAULT_URI = "sqlite:///mlflow.db"
 RECORD = "tracking.json"
 """In the run's folder: which MLflow run goes on when the run is resumed. Of this machine, and no part of the result."""
 
-START_SECONDS = 30.0
-"""Waiting for the store to open: some 4 s were measured where sqlite and all tables are new."""
 FINISH_SECONDS = 120.0
-"""Waiting for the last metrics and artifacts."""
+"""Waiting for the store at the end of a run: for what is left to record, artifacts above all."""
 _FLUSH_SECONDS = 5.0
 _FLUSH_COUNT = 500
 _CONNECT_SECONDS = 3.0
@@ -72,13 +70,14 @@ def store_uri(uri: str | None = None) -> str:
     return f"sqlite:///{path}" if path else chosen
 
 
-def ui_command(uri: str | None = None, port: int | None = None) -> list[str]:
+def ui_command(uri: str | None = None, port: int | None = None, host: str | None = None) -> list[str]:
     """The command that shows a store: MLflow's own UI, or the browser where the store is a server already."""
     chosen = store_uri(uri)
     if chosen.startswith(("http://", "https://")):
         return [sys.executable, "-m", "webbrowser", chosen]
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", chosen, "--workers", "1"]
-    return [*command, "--port", str(port)] if port else command
+    command += ["--port", str(port)] if port else []
+    return command + (["--host", host] if host else [])
 
 
 class Tracker:
@@ -93,18 +92,20 @@ class Tracker:
         self._steps: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._warned = False
-        self._worker = _Worker(self._flush)
+        self._worker = Worker(self._flush, _FLUSH_SECONDS)
         self._store: _Store | None = None
 
     @classmethod
-    def start(cls, meta: Mapping[str, Any], folder: Path, uri: str | None = None) -> Tracker:
+    def start(cls, meta: Mapping[str, Any], folder: Path, uri: str | None = None, *, fresh: bool = False) -> Tracker:
         """Open the store and the run: a new one, or the one in which this folder or this key was recorded before.
 
+        It happens in the background, as importing MLflow alone takes seconds. ``fresh`` makes a new run in any case;
+        the former one of this key keeps its place under another key.
         ``meta`` is the content of submission.json, whatever its status. What metrics.jsonl holds and the store lacks
         (a killed run's last seconds) is added.
         """
         tracker = cls(meta, folder, uri)
-        tracker._do(tracker._begin, START_SECONDS)
+        tracker._worker.post(lambda: tracker._begin(fresh), tracker._warn)
         return tracker
 
     @property
@@ -146,8 +147,10 @@ class Tracker:
 
         self._close(work)
 
-    def _begin(self) -> None:
+    def _begin(self, fresh: bool) -> None:
         store = _Store(self.uri)
+        if fresh:
+            store.supersede(self._meta)
         run_id = store.begin(self._meta, self._folder)
         history = names.history(Submission(self._folder), self._steps)
         store.add_points(run_id, history)
@@ -259,6 +262,12 @@ class _Store:
         run = self._find(experiment.experiment_id, meta) if experiment else None
         return run is not None and run.info.status == "FINISHED"
 
+    def supersede(self, meta: Mapping[str, Any]) -> None:
+        """Give the recorded run of this key another key, so that the next one is a run of its own."""
+        run = self._find(self._experiment(meta), meta)
+        if run is not None:
+            self.client.set_tag(run.info.run_id, names.KEY_TAG, f"{meta['key']}-before-{run.info.run_id[:8]}")
+
     def begin(self, meta: Mapping[str, Any], folder: Path, time_ms: int | None = None) -> str:
         """Id of the run of this folder or key, now running; parameters, tags and data set are recorded."""
         from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
@@ -357,53 +366,6 @@ class _Store:
                 if run.info.lifecycle_stage == "active" and run.data.tags.get(names.KEY_TAG) == meta["key"]:
                     return run
         return None
-
-
-class _Worker:
-    """One daemon thread that does MLflow's work in order; when idle, it calls ``flush`` every few seconds."""
-
-    def __init__(self, flush: Callable[[], None]) -> None:
-        self._flush = flush
-        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
-
-    def do(self, work: Callable[[], None], seconds: float) -> None:
-        """Do ``work`` in the thread; raise what it raises, or TimeoutError once it takes longer than that."""
-        done = threading.Event()
-        errors: list[BaseException] = []
-
-        def job() -> None:
-            try:
-                work()
-            except BaseException as error:
-                errors.append(error)
-            finally:
-                done.set()
-
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._loop, name="dfcbench-mlflow", daemon=True)
-            self._thread.start()
-        self._jobs.put(job)
-        if not done.wait(seconds):
-            raise TimeoutError(f"no answer within {seconds:.0f} s")
-        if errors:
-            raise errors[0]
-
-    def wake(self) -> None:
-        self._jobs.put(self._flush)
-
-    def stop(self) -> None:
-        self._jobs.put(None)
-
-    def _loop(self) -> None:
-        while True:
-            try:
-                job = self._jobs.get(timeout=_FLUSH_SECONDS)
-            except queue.Empty:
-                job = self._flush
-            if job is None:
-                return
-            job()
 
 
 def _started(submission: Submission) -> int:

@@ -52,6 +52,7 @@ class BagParams(Params):
     tolerance: float = Field(1e-5, ge=0, description="stop when the bound changes by less than this share in a sweep")
     texture_warm_up: int = Field(3, ge=0, description="first sweeps without bags")
     label_warm_up: int = Field(2, ge=0, description="first sweeps that leave p(s|l) flat")
+    label_rounds: int = Field(1, ge=1, description="updates of p(s|l) in a sweep; the authors make one")
     smoothing: float = Field(1e-4, ge=0, description="added to p(s|b), p(s|l), q(b) and q(s)")
     variance_floor: float = Field(1e-6, gt=0, description="smallest variance, for channels scaled to [0, 1]")
     exact_borders: bool = Field(False, description="count the windows over a border pixel instead of a whole window")
@@ -103,7 +104,7 @@ class BagParams(Params):
 
     def schedule(self) -> Schedule:
         """The part of the parameters that the sweeps need."""
-        return Schedule(self.sweeps, self.tolerance, self.texture_warm_up, self.label_warm_up)
+        return Schedule(self.sweeps, self.tolerance, self.texture_warm_up, self.label_warm_up, self.label_rounds)
 
 
 class Reader:
@@ -215,11 +216,12 @@ class Bag(Method):
         yield from run.map(one, patches)
 
     def _engine(self, run: RunContext) -> Engine:
+        dtype: type[np.floating[Any]] = np.float64 if self.params.precision == "float64" else np.float32
         if run.device.startswith("cuda"):
             from .bag_torch import TorchEngine
 
-            return TorchEngine(self.params.settings(), run.device, self.params.precision)
-        return CpuEngine(self.params.settings(), np.float64 if self.params.precision == "float64" else np.float32)
+            return TorchEngine(self.params.settings(), run.device, dtype)
+        return CpuEngine(self.params.settings(), dtype)
 
 
 class _Chosen(Sequence[Patch]):

@@ -13,7 +13,7 @@ instead of ten times; the labels' blocks, updated once in either schedule, get e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,7 +23,18 @@ import numpy as np
 from dfcbench.method import RunContext
 
 from .bag_engine import Dense, Engine, Pairs, State, Sweep, View
-from .bag_model import Array, BagModel, Settings, Statistics, maximise
+from .bag_model import (
+    LABELS,
+    LOW_CODES,
+    TINY,
+    Array,
+    BagModel,
+    Settings,
+    Statistics,
+    label_likelihood,
+    label_round,
+    maximise,
+)
 from .bag_start import initial_bags, initial_model, window_histograms
 
 SAMPLE_PATCHES = 128
@@ -42,6 +53,7 @@ class Schedule:
     tolerance: float = 1e-5
     texture_warm_up: int = 3
     label_warm_up: int = 2
+    label_rounds: int = 1
 
 
 class Source(Protocol):
@@ -59,6 +71,7 @@ class Progress:
     model: BagModel
     sweep: int = 0
     bound: float | None = None
+    label_bound: float | None = None
     finished: bool = False
 
 
@@ -94,6 +107,33 @@ class StateFiles:
         for path in self.folder.glob("*.npy"):
             path.unlink()
         self.folder.rmdir()
+
+
+class LabelTables:
+    """Cluster counts by low-resolution code, and priors, of every patch of a sweep: fixed-size records in one file."""
+
+    BATCH = 512
+
+    def __init__(self, folder: Path, clusters: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / "labels.bin"
+        self.shape = (LOW_CODES, clusters + LABELS)
+        self.file = self.path.open("wb")
+
+    def append(self, by_code: Array, log_prior: Array) -> None:
+        np.concatenate([by_code, log_prior], axis=1).astype(np.float32).tofile(self.file)
+
+    def __iter__(self) -> Iterator[tuple[Array, Array]]:
+        self.file.flush()
+        size = self.shape[0] * self.shape[1]
+        with self.path.open("rb") as file:
+            while (records := np.fromfile(file, np.float32, self.BATCH * size)).size:
+                batch = records.reshape(-1, *self.shape).astype(np.float64)
+                yield batch[..., :-LABELS], batch[..., -LABELS:]
+
+    def close(self) -> None:
+        self.file.close()
+        self.path.unlink()
 
 
 def chosen_patches(count: int, generator: np.random.Generator) -> list[int]:
@@ -157,38 +197,40 @@ class Fit:
             model = replace(model, in_bag=self.bags(number - 1))
         tables = model.tables(self.engine.dtype, texture)
 
-        def sweep(index: int) -> Statistics:
+        def sweep(index: int) -> tuple[Statistics, Array]:
             state = self.files.read(index, number - 1) if number else None
-            result: Sweep = self.engine.sweep(tables, self.source[index], state)
+            view = self.source[index]
+            result: Sweep = self.engine.sweep(tables, view, state)
             self.files.write(index, number, result.state)
-            return result.statistics
+            return result.statistics, view.log_prior.astype(np.float64)
 
         total = Statistics.zeros(tables)
-        for statistics in self.run.map(sweep, range(len(self.source)), label=f"sweep {number + 1}"):
+        label_bound = 0.0
+        records = LabelTables(self.files.folder, self.settings.clusters)
+        for statistics, log_prior in self.run.map(sweep, range(len(self.source)), label=f"sweep {number + 1}"):
             total.add(statistics)
+            records.append(statistics.by_code, log_prior)
+            label_bound += label_likelihood(model, statistics.by_code[None], log_prior[None])
+        label_bound /= total.pixels
         bound = total.bound(model, texture) / total.pixels
-        change = self.log(total, bound, progress.bound, texture, step + number)
-        settled = change is not None and abs(change) < schedule.tolerance
-        return Progress(
-            model=maximise(model, total, tables.centre, bags=texture, labels=number >= schedule.label_warm_up),
-            sweep=number + 1,
-            bound=bound if texture else None,
-            finished=settled or number + 1 >= schedule.sweeps,
+        labels = number >= schedule.label_warm_up
+        model = maximise(model, total, tables.centre, bags=texture, labels=labels)
+        for _ in range(schedule.label_rounds - 1 if labels else 0):
+            model = label_round(model, records)
+        records.close()
+        new = Progress(
+            model, number + 1, bound if texture else None, label_bound, finished=number + 1 >= schedule.sweeps
         )
-
-    def log(self, total: Statistics, bound: float, previous: float | None, texture: bool, step: int) -> float | None:
-        """Record the bound (nats per pixel) and how many clusters and bags are in use; returns the relative change."""
-        at = self.settings.bags if texture else 0
-        metrics = {"bound" if texture else "bound_warm_up": bound}
-        metrics["clusters_used"] = used(total.moments[at : at + 8].sum(axis=0))
-        change = None
+        metrics = {"bound" if texture else "bound_warm_up": bound, "label_bound": label_bound}
+        metrics["clusters_used"] = used(total.by_code.sum(axis=0))
         if texture:
             metrics["bags_used"] = used(total.bags)
-        if texture and previous is not None:
-            change = (bound - previous) / max(abs(previous), 1e-12)
-            metrics["bound_change"] = change
-        self.run.log(metrics, step)
-        return change
+        if new.bound is not None and progress.bound is not None and progress.label_bound is not None:
+            metrics["bound_change"] = relative_change(new.bound, progress.bound)
+            metrics["label_bound_change"] = relative_change(label_bound, progress.label_bound)
+            new.finished |= max(abs(metrics["bound_change"]), abs(metrics["label_bound_change"])) < schedule.tolerance
+        self.run.log(metrics, step + number)
+        return new
 
     def bags(self, sweep: int) -> Array:
         """Starting p(s|b) from windows of the maps that ``sweep`` left."""
@@ -202,6 +244,11 @@ class Fit:
             generator = run.generator(self.key, "sampled windows", index)
             histograms.append(window_histograms(clusters, self.settings, each, generator))
         return initial_bags(np.concatenate(histograms), self.settings, run.generator(self.key, "bags"))
+
+
+def relative_change(now: float, before: float) -> float:
+    """(now - before) / |before|."""
+    return (now - before) / max(abs(before), TINY)
 
 
 def used(counts: Array) -> int:

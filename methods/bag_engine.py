@@ -138,6 +138,7 @@ class CpuEngine:
             statistics.log_total += log_total
             statistics.mean_logit += mean_logit
             statistics.moments += features.T @ q
+            kernels.code_counts(q, view.low[band], statistics.by_code)
             if dense is None:
                 kernels.two_largest(q, pairs[band], share[band])
             else:

@@ -225,6 +225,15 @@ def colour_posterior(logits: NDArray[Any]) -> tuple[float, float]:
 
 
 @kernel
+def code_counts(q: NDArray[Any], low: NDArray[np.uint8], counts: NDArray[np.float64]) -> None:
+    """Adds q (n, S) to counts (11, S) by the low-resolution code (n,) of each pixel."""
+    for i in range(q.shape[0]):
+        row = counts[low[i]]
+        for s in range(q.shape[1]):
+            row[s] += q[i, s]
+
+
+@kernel
 def two_largest(q: NDArray[Any], clusters: NDArray[np.uint8], share: NDArray[np.float32]) -> None:
     """The two most probable clusters of each pixel and the first one's share among them.
 

@@ -192,12 +192,17 @@ def test_identity_ignores_whether_training_data_are_there(tmp_path: Path) -> Non
 
 
 def write_official_labels(root: Path, counts: dict[int, int]) -> Path:
-    """986 reference patches of 256 x 256 pixels with these numbers of pixels per code, deflated."""
+    """986 reference patches of 256 x 256 pixels with these numbers of pixels per code; equal ones are one file."""
     codes = np.repeat(np.array(list(counts), np.uint8), list(counts.values())).reshape(-1, 256, 256)
     assert len(codes) == 986
+    written: dict[bytes, Path] = {}
     for number, patch in enumerate(codes):
         path = datamaker.file(root, "DFC2020/ROIs0000_validation", "validation", "dfc", f"0_p{number}")
-        rasters.write(path, patch, compress="deflate", durable=False)
+        if patch.tobytes() in written:
+            path.hardlink_to(written[patch.tobytes()])
+        else:
+            rasters.write(path, patch, durable=False)
+            written[patch.tobytes()] = path
     return root
 
 
@@ -209,23 +214,24 @@ def test_official_only_if_the_reference_has_the_published_counts(tmp_path: Path)
     path = datamaker.file(tmp_path, "DFC2020/ROIs0000_validation", "validation", "dfc", "0_p0")
     patch = rasters.read(path)
     patch[0, 0, 0] = 10
+    path.unlink()
     rasters.write(path, patch)
     archive = Archive.open(tmp_path)
     assert not archive.identity.official
     assert archive.self_check is not None and archive.self_check["Water"] == (22_621_892, 22_621_891)
 
 
-def test_scan_of_sixty_thousand_files_is_quick(tmp_path: Path) -> None:
+def test_scan_is_quick_and_opens_no_file(tmp_path: Path) -> None:
     for token in ("s1", "s2", "lc"):
         folder = tmp_path / f"{token}_1"
         folder.mkdir()
-        for n in range(20_000):
-            (folder / f"ROIs1158_spring_{token}_1_p{n}.tif").touch()
-    start = time.perf_counter()
+        for n in range(800):
+            (folder / f"ROIs1158_spring_{token}_1_p{n}.tif").touch(mode=0)
+    start = time.process_time()
     archive = Archive.open(tmp_path)
-    elapsed = time.perf_counter() - start
-    assert len(archive.splits["training"]) == 20_000
-    assert elapsed < 4, f"{elapsed:.1f} s; SEN12MS has nine times as many files"
+    elapsed = time.process_time() - start
+    assert len(archive.splits["training"]) == 800
+    assert elapsed < 0.25, f"{elapsed:.2f} s; SEN12MS has 225 times as many files"
 
 
 @pytest.mark.parametrize(

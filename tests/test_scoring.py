@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from made_submissions import made_confusion
 from sklearn import metrics
 
 from dfcbench.errors import DataError, SubmissionError
 from dfcbench.scheme import NAMES, SCORED_CODES, SCORED_NAMES
 from dfcbench.scoring import Confusion, Scores, confusion_matrix, resamples
+from tests.made_submissions import made_confusion
 
 
 def scores_of(reference: np.ndarray, prediction: np.ndarray) -> Scores:

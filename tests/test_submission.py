@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from made_submissions import made_confusion, made_meta, made_submission
 
 from dfcbench.errors import SubmissionError
 from dfcbench.scoring import Confusion, Scores
 from dfcbench.submission import Submission, find_submissions, rescore, write_scores, write_submission
+from tests.made_submissions import made_confusion, made_meta, made_submission
 
 
 def test_written_folder_reads_back(tmp_path: Path) -> None:
@@ -128,6 +128,12 @@ def test_find_filters_by_track_and_split_in_a_stable_order(tmp_path: Path) -> No
     assert [s.folder.name for s in find_submissions(tmp_path, track=1)[0]] == ["a", "c", "d"]
     assert [s.folder.name for s in find_submissions(tmp_path, track=1, split="test")[0]] == ["c", "d"]
     assert find_submissions(tmp_path / "nowhere") == ([], [])
+
+
+def test_copies_in_mlflow_folders_do_not_count_twice(tmp_path: Path) -> None:
+    submission = made_submission(tmp_path)
+    made_submission(tmp_path / "mlartifacts")
+    assert [s.folder for s in find_submissions(tmp_path)[0]] == [submission.folder]
 
 
 def test_metric_history_passes_over_a_line_cut_short(tmp_path: Path) -> None:

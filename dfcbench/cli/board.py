@@ -68,7 +68,9 @@ def ui(
 
     from dfcbench.tracking import store_uri, ui_command
 
-    typer.echo(f"Runs recorded in {store_uri()}: http://{host}:{port} (Ctrl-C ends it)", err=True)
+    store = store_uri()
+    page = store if store.startswith("http") else f"http://{host}:{port} (Ctrl-C ends it)"
+    typer.echo(f"Runs recorded in {store}: {page}", err=True)
     raise typer.Exit(subprocess.run(ui_command(port=port, host=host), check=False).returncode)
 
 

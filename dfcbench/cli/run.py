@@ -133,15 +133,15 @@ def _execute(plan: Plan, terminal: Terminal, found: str, *, rerun: bool) -> Subm
     if found == "finished" and not rerun:
         return Submission(plan.folder)
     plan.folder.mkdir(parents=True, exist_ok=True)
-    tracker = Tracker.start(plan.describe(), plan.folder)
+    tracker = Tracker.start(plan.describe(), plan.folder, fresh=rerun)
     try:
         with terminal.progress():
             submission = execute(plan, _Both(terminal, tracker), rerun=rerun, illustrate=_illustrate)
     except DfcbenchError as error:
         tracker.fail(str(error))
         raise
-    except KeyboardInterrupt:
-        tracker.fail("Interrupted; the same command goes on.", interrupted=True)
+    except BaseException as error:
+        tracker.fail(f"Interrupted by {type(error).__name__}; the same command goes on.", interrupted=True)
         raise
     tracker.finish(plan.folder, describe(submission))
     return submission

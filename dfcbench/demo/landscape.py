@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from dfcbench.demo import parcels, terrain
-from dfcbench.demo.noise import Field, Shape, fractal, normal_hash, quantile, uniform_hash, white
+from dfcbench.demo.noise import Field, Shape, fractal, normal_hash, strongest, uniform_hash, white
 from dfcbench.demo.regions import Region, Setting
 from dfcbench.demo.spectra import COVER_INDEX, CROP, GRASS, URBAN, WATER, WET
-from dfcbench.demo.terrain import PIXEL, Terrain
+from dfcbench.demo.terrain import Terrain
 
 LAND: tuple[int, ...] = (1, 2, 4, 5, 6, 7, 9)
 """Class codes that compete for dry land; their order is that of ``Setting.shares``."""
@@ -87,19 +87,21 @@ def _suitability(
     near = np.exp(-ground.shore_distance / np.float32(350))
     high = ground.height / np.float32(max(float(ground.height.std()), 1.0))
 
-    def patchy(longest: float, slope: float = 2.9) -> Field:
-        return fractal(rng, shape, slope, longest=longest, shortest=3)
+    def patchy(longest: float, slope: float = 3.1) -> Field:
+        return fractal(rng, shape, slope, longest=longest, shortest=4)
 
     result = np.empty((7, *shape), np.float32)
-    result[0] = 0.5 * steep + 0.25 * high + 0.95 * patchy(160) + 0.22 * white(rng, shape, 1.6)
-    result[1] = 0.4 * steep + 0.2 * high - 0.6 * low + 0.95 * patchy(130) + 0.22 * white(rng, shape, 1.6)
+    result[0] = 0.5 * steep + 0.25 * high + 0.95 * patchy(160) + 0.14 * white(rng, shape, 1.6)
+    result[1] = 0.4 * steep + 0.2 * high - 0.6 * low + 0.95 * patchy(130) + 0.14 * white(rng, shape, 1.6)
     result[2] = -0.2 * steep + 0.3 * low + 0.95 * patchy(120)
     result[3] = 2.3 * low + 1.1 * near - 0.9 * steep + 0.75 * patchy(150, 3.0)
     result[4] = -0.8 * steep - 0.25 * low + 0.9 * patchy(200, 3.2)
     result[5] = -1.3 * np.minimum(town_fall, 6) - 0.4 * steep - 0.5 * low + 0.45 * patchy(90, 2.6)
     beach = np.exp(-ground.shore_distance / np.float32(60)) * (fractal(rng, shape, 2.5, 150, 24) + 0.6)
-    quarry = np.maximum(patchy(70, 2.6) - 1.2, 0)
-    result[6] = 0.5 * np.maximum(steep - 0.8, 0) + 1.6 * quarry + 1.5 * beach + 0.3 * patchy(60)
+    pits = np.maximum(patchy(140, 3.4) - 1.0, 0)
+    sites = uniform_hash(int(rng.integers(2**31)), fields.key) > np.float32(0.975)
+    result[6] = 0.5 * np.maximum(steep - 0.8, 0) + 1.3 * pits + 1.6 * beach + 0.15 * patchy(60)
+    result[6] += np.where(sites, np.exp(-np.abs(town_fall - 1)), np.float32(0))  # building land and tips around towns
     r, c = fields.centre_row, fields.centre_column
     result[4] = 0.9 * result[4][r, c] + 0.1 * result[4]  # fields change hands as a whole
     result[2] = 0.7 * result[2][r, c] + 0.3 * result[2]
@@ -111,15 +113,20 @@ def _open_water(rng: np.random.Generator, shape: Shape, ground: Terrain, share: 
     water = ground.sea | ground.river
     missing = share - float(water.mean())
     if missing > 0.002:
-        basin = fractal(rng, shape, 3.4, longest=110, shortest=5) - ground.above_water / np.float32(4)
+        basin = fractal(rng, shape, 3.6, longest=160, shortest=14)
+        basin -= ndimage.gaussian_filter(ground.above_water, 5.0, truncate=2.0) / np.float32(4)
         basin -= 6 * np.maximum(ground.steepness - np.float32(0.03), 0) / np.float32(0.03)
         basin[water] = -np.inf
-        water = water | (basin > np.partition(basin.ravel(), int(-missing * basin.size))[int(-missing * basin.size)])
+        rank = int((1 - min(1.15 * missing, 0.9)) * basin.size)  # the opening takes some away
+        lakes = basin > np.partition(basin.ravel(), rank)[rank]
+        water = water | ndimage.binary_opening(lakes, iterations=2)
     return water
 
 
 def _compete(suitability: Field, shares: NDArray[np.floating], water: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Class code of each pixel: the land class with the best suitability plus an offset that makes shares come out."""
+    """Class code of each pixel: the land class with the best suitability, after offsets that make the shares come out.
+
+    Adds the offsets to ``suitability`` in place."""
     thin = np.ascontiguousarray(suitability[:, ::6, ::6]).reshape(7, -1)[:, ~water[::6, ::6].ravel()]
     target = shares / shares.sum()
     offset = np.log(target + 1e-4).astype(np.float32) * np.float32(0.4)
@@ -127,8 +134,8 @@ def _compete(suitability: Field, shares: NDArray[np.floating], water: NDArray[np
         for step in np.geomspace(0.5, 0.04, 40):
             found = np.bincount((thin + offset[:, None]).argmax(axis=0), minlength=7) / thin.shape[1]
             offset += np.float32(step) * np.log((target + 2e-3) / (found + 2e-3)).astype(np.float32)
-    best = (suitability + offset[:, None, None]).argmax(axis=0)
-    code = np.array(LAND, np.uint8)[best]
+    suitability += offset[:, None, None]
+    code = np.array(LAND, np.uint8)[strongest(suitability)]
     code[water] = WATER
     return code
 
@@ -136,7 +143,7 @@ def _compete(suitability: Field, shares: NDArray[np.floating], water: NDArray[np
 def _generalise(code: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The commonest class in each 5 x 5 window."""
     votes = np.stack([ndimage.uniform_filter((code == c).astype(np.float32), 5) for c in (*LAND, WATER)])
-    return np.array((*LAND, WATER), np.uint8)[votes.argmax(axis=0)]
+    return np.array((*LAND, WATER), np.uint8)[strongest(votes)]
 
 
 def _covers(
@@ -154,7 +161,7 @@ def _covers(
     wander = fractal(rng, shape, 2.8, longest=120, shortest=4)
     local = fractal(rng, shape, 2.4, longest=40, shortest=3)
     seed = int(rng.integers(2**31))
-    wet = np.log1p(ground.above_water) + ground.shore_distance / np.float32(500)
+    wet = np.log1p(ground.above_water) + np.minimum(ground.shore_distance / np.float32(500), 3)
     gradient: dict[int, Field] = {
         1: 0.6 * ground.height / np.float32(max(float(ground.height.std()), 1.0)) + wander + 0.3 * local,
         2: wander + 0.4 * local - 3 * (ground.slope_y - ground.slope_x),
@@ -163,7 +170,7 @@ def _covers(
         6: normal_hash(seed + 5, fields.key) + 0.3 * wander,
         7: np.minimum(town_fall, 3) + 0.6 * normal_hash(seed + 9, streets.key) + 0.2 * wander,
         9: 0.6 * np.log1p(ground.shore_distance / 50) + 8 * ground.steepness + 0.5 * wander + 0.3 * local,
-        10: np.log1p(ground.depth / np.float32(40)) + 0.35 * wander + 0.1 * local,
+        10: np.log1p(ground.depth / np.float32(60)) + 0.7 * fractal(rng, shape, 3.4, longest=350, shortest=12),
     }
     cover = np.zeros(shape, np.uint8)
     for code, weights in region.covers.items():
@@ -199,7 +206,7 @@ def _details(
     town = label == URBAN
     wooded = label == 1
 
-    hedge = farmed & (fields.edge < 0.6) & (uniform_hash(seed, fields.key) < 0.3)
+    hedge = farmed & (fields.edge < 0.6) & (uniform_hash(seed, fields.key) < 0.2)
     cover[hedge] = index["open woodland"]
     cover[farmed & (fine + 0.5 * coarse > 2.35)] = index["broadleaf forest"]
     cover[(label == 2) & (fine + 0.4 * coarse > 2.1)] = index["open woodland"]
@@ -209,15 +216,14 @@ def _details(
     cover[(label == WET) & (fine + 0.6 * coarse < -2.3)] = index["open woodland"]
     cover[farmed & (fine - 0.7 * coarse > 3.2)] = index["housing"]
     cover[farmed & (coarse - 0.8 * fine > 3.4)] = index["shallow water"]
-    cleared = wooded & (uniform_hash(seed + 3, fields.key) < 0.035)
-    cover[cleared] = index["meadow"]
+    cleared = wooded & (uniform_hash(seed + 3, fields.key) < 0.03)
+    cover[cleared] = index["open woodland"]
     brook = ground.stream & ~(label == WATER) & ~town & (fine > -1.0)
     cover[brook & farmed] = index["open woodland"]
     cover[brook & (label == WET)] = index["shallow water"]
     cover[town & (streets.edge < 0.55)] = index["street"]
-    dry = label != WATER
-    cover[minor & dry] = index["street"]
-    cover[major & (dry | (uniform_hash(seed + 4, fields.key) < 0.5))] = index["street"]
+    cover[minor & (label != WATER)] = index["street"]
+    cover[major & ((label != WATER) | ground.river)] = index["street"]  # bridges
 
 
 def _latents(
@@ -234,7 +240,7 @@ def _latents(
     pasture = label == GRASS
     vigour = fractal(rng, shape, 2.6, longest=200, shortest=6)
     own = normal_hash(seed, fields.key)
-    vigour = np.where(farmed, 0.5 * vigour + 0.9 * own, np.where(pasture, 0.85 * vigour + 0.45 * own, vigour))
+    vigour = np.where(farmed, 0.5 * vigour + 0.65 * own, np.where(pasture, 0.85 * vigour + 0.45 * own, vigour))
     latents[0] = vigour + np.float32(region.vigour)
     moist = 0.7 * fractal(rng, shape, 2.6, longest=120, shortest=4)
     moist += 1.1 * np.exp(-ground.above_water / np.float32(3)) - np.float32(0.4)
@@ -244,6 +250,3 @@ def _latents(
     grain = np.where(farmed, 0.7 * grain + 0.7 * normal_hash(seed + 5, fields.furrow, fields.key), grain)
     latents[3] = grain
     return latents
-
-
-__all__ = ["PIXEL", "Landscape", "build", "quantile"]

@@ -23,11 +23,11 @@ CELL = 500.0
 _FOREST = 0  # stands for the region's own closed forest class
 
 _AFFINITY: dict[str, dict[int, float]] = {
-    "broadleaf forest": {_FOREST: 1.0, 8: 0.62, 9: 0.3},
-    "needleleaf forest": {_FOREST: 1.0, 8: 0.62, 9: 0.3},
-    "open woodland": {8: 0.92, 9: 0.65, _FOREST: 0.55, 10: 0.35},
-    "green scrub": {10: 0.62, 8: 0.66, 9: 0.6, 7: 0.56, 6: 0.3, 12: 0.3},
-    "dry scrub": {10: 0.8, 7: 0.7, 9: 0.4, 12: 0.4},
+    "broadleaf forest": {_FOREST: 1.1, 8: 0.55, 9: 0.3},
+    "needleleaf forest": {_FOREST: 1.1, 8: 0.55, 9: 0.3},
+    "open woodland": {8: 0.85, 9: 0.6, _FOREST: 0.7, 10: 0.4},
+    "green scrub": {7: 0.78, 8: 0.66, 9: 0.6, 10: 0.55, 6: 0.3, 12: 0.3},
+    "dry scrub": {7: 0.95, 10: 0.68, 9: 0.5, 12: 0.45},
     "meadow": {10: 0.85, 12: 0.68, 14: 0.5, 9: 0.45},
     "dry grassland": {10: 1.0, 12: 0.5, 7: 0.25, 9: 0.35},
     "floating plants": {17: 0.75, 11: 0.6, 9: 0.3},
@@ -41,23 +41,23 @@ _AFFINITY: dict[str, dict[int, float]] = {
     "paddy": {12: 0.95, 14: 0.6, 10: 0.3, 9: 0.25},
     "orchard": {14: 0.8, 12: 0.65, 9: 0.5, 8: 0.4},
     "town centre": {13: 1.25, 16: 0.1},
-    "housing": {13: 0.95, 14: 0.4, 9: 0.3, 12: 0.3},
+    "housing": {13: 0.85, 14: 0.4, 9: 0.3, 12: 0.3},
     "industry": {13: 1.2, 16: 0.2},
     "park": {13: 0.5, 9: 0.45, 14: 0.4},
     "street": {13: 0.8, 12: 0.3},
-    "beach": {17: 0.5, 7: 0.5, 10: 0.4, 16: 0.2},
-    "rock": {7: 0.75, 10: 0.6, 16: 0.15},
-    "bare soil": {7: 0.7, 10: 0.5, 12: 0.4, 16: 0.2},
-    "salt pan": {7: 0.6, 17: 0.5, 16: 0.3},
+    "beach": {17: 0.5, 7: 1.05, 10: 0.3, 16: 0.4},
+    "rock": {7: 1.1, 10: 0.5, 16: 0.3},
+    "bare soil": {7: 1.15, 10: 0.4, 12: 0.3, 16: 0.35},
+    "salt pan": {7: 1.1, 17: 0.5, 16: 0.5},
     "deep water": {17: 1.0},
     "silty water": {17: 1.0},
     "shallow water": {17: 1.0},
     "algal water": {17: 0.95, 11: 0.2},
 }
 
-_WANDER = 0.15
+_WANDER = 0.14
 """Standard deviation of the errors that extend over neighbouring cells."""
-_HABIT = 0.10
+_HABIT = 0.06
 """Standard deviation of a region's own bias towards a class, and of single cells' errors."""
 
 LCCS: NDArray[np.uint16] = np.array(

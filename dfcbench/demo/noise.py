@@ -13,31 +13,26 @@ Shape = tuple[int, int]
 def fractal(rng: np.random.Generator, shape: Shape, slope: float, longest: float, shortest: float = 2.0) -> Field:
     """Gaussian random field with power ~ frequency ** -slope between two wavelengths; zero mean, unit variance.
 
-    Synthesised in the Fourier domain (Voss 1988), on a torus larger than ``shape`` by up to half, so that opposite
-    borders do not match. Only the frequencies in the band are drawn.
+    Synthesised in the Fourier domain (Voss 1988), on a torus larger than ``shape`` by up to a third, so that opposite
+    borders do not match. Fields without fine detail are made on a coarser grid and interpolated. Both sides of
+    ``shape`` must be multiples of 4.
     """
-    padding = [int(min(longest, n / 2)) for n in shape]
-    rows, columns = (fft.next_fast_len(n + p, real=True) for n, p in zip(shape, padding, strict=True))
-    highest = min(0.5, 1.0 / shortest)
-    ky = min(rows // 2, int(np.ceil(highest * rows)))
-    kx = min(columns // 2, int(np.ceil(highest * columns)))
-    fy = np.arange(-ky, ky + 1, dtype=np.float32)[:, None] / np.float32(rows)
-    fx = np.arange(kx + 1, dtype=np.float32)[None, :] / np.float32(columns)
-    frequency = np.hypot(fy, fx)
-    amplitude = np.maximum(frequency, np.float32(1.0 / longest)) ** np.float32(-slope / 2)
-    amplitude[(frequency > highest) | (frequency == 0)] = 0
-    draw = rng.standard_normal((2, *amplitude.shape), dtype=np.float32)
-    draw *= amplitude
-    spectrum = np.zeros((rows, columns // 2 + 1), np.complex64)
-    band = draw[0] + np.complex64(1j) * draw[1]
-    spectrum[: ky + 1, : kx + 1] = band[ky:]
-    if ky:
-        spectrum[-ky:, : kx + 1] = band[:ky]
-    field = fft.irfft2(spectrum, s=(rows, columns), workers=1)[: shape[0], : shape[1]]
-    field = np.ascontiguousarray(field, dtype=np.float32)
-    field -= field.mean(dtype=np.float64).astype(np.float32)
-    field /= np.float32(max(float(field.std(dtype=np.float64)), 1e-12))
-    return field
+    coarse = 4 if shortest >= 20 else 2 if shortest >= 8 else 1
+    small = (shape[0] // coarse, shape[1] // coarse)
+    longest, shortest = longest / coarse, shortest / coarse
+    padding = [int(min(longest, n / 3)) for n in small]
+    rows, columns = (fft.next_fast_len(n + p, real=True) for n, p in zip(small, padding, strict=True))
+    fy = fft.fftfreq(rows).astype(np.float32)[:, None]
+    fx = fft.rfftfreq(columns).astype(np.float32)[None, :]
+    square = np.square(fy) + np.square(fx)
+    amplitude = np.maximum(square, np.float32(longest**-2)) ** np.float32(-slope / 4)
+    amplitude[(square > np.float32(shortest**-2)) | (square == 0)] = 0
+    spectrum = rng.standard_normal((*amplitude.shape, 2), dtype=np.float32).view(np.complex64)[..., 0]
+    spectrum *= amplitude
+    field: Field = fft.irfft2(spectrum, s=(rows, columns), workers=1)[: small[0], : small[1]]
+    sample = field[::3, ::3].astype(np.float64)
+    field = (field - np.float32(sample.mean())) / np.float32(max(float(sample.std()), 1e-12))
+    return enlarge(field, coarse) if coarse > 1 else field
 
 
 def white(rng: np.random.Generator, shape: Shape, sigma: float = 0.0) -> Field:
@@ -72,9 +67,35 @@ def normal_hash(seed: int, *keys: NDArray[np.integer]) -> Field:
 
 
 def shrink(field: Field, factor: int) -> Field:
-    """Mean over squares of ``factor`` pixels; the last two axes must be multiples of it."""
-    *lead, h, w = field.shape
-    return field.reshape(*lead, h // factor, factor, w // factor, factor).mean(axis=(-3, -1), dtype=np.float32)
+    """Mean over squares of ``factor`` pixels; both sides must be multiples of it."""
+    rows, columns = field.shape
+    bands = field.reshape(rows // factor, factor, columns).sum(axis=1)
+    total = bands[:, ::factor].copy()
+    for k in range(1, factor):
+        total += bands[:, k::factor]
+    total /= np.float32(factor * factor)
+    return total
+
+
+def distance(mask: NDArray[np.bool_], factor: int) -> Field:
+    """Pixels to the nearest pixel of the mask (0 inside), on a grid of ``factor`` pixels, interpolated; 1e4 if none."""
+    rows, columns = mask.shape
+    coarse = mask.reshape(rows // factor, factor, columns // factor, factor).any(axis=(1, 3))
+    if not coarse.any():
+        return np.full(mask.shape, 1e4, np.float32)
+    apart = ndimage.distance_transform_edt(~coarse).astype(np.float32) * np.float32(factor)
+    return enlarge(apart, factor)
+
+
+def strongest(scores: Field) -> NDArray[np.uint8]:
+    """Index of the largest along the first axis; the first of equals."""
+    best = scores[0].copy()
+    index = np.zeros(best.shape, np.uint8)
+    for k in range(1, len(scores)):
+        better = scores[k] > best
+        np.copyto(best, scores[k], where=better)
+        index[better] = k
+    return index
 
 
 def enlarge(field: Field, factor: int) -> Field:

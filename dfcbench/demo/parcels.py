@@ -31,6 +31,7 @@ def divide(
 ) -> Parcels:
     """Cut the block into parcels of about ``width`` x ``length`` px inside domains about ``spacing`` px apart.
 
+    Both sides of ``shape`` must be multiples of 3.
     ``turn`` is the spread of the domains' directions in radians around a common one; ``warp`` bends all lines, in px.
     """
     rows, columns = shape
@@ -41,14 +42,16 @@ def divide(
     count = max(3, round(rows * columns / spacing**2))
     seeds_y = rng.uniform(0, rows, count).astype(np.float32)
     seeds_x = rng.uniform(0, columns, count).astype(np.float32)
-    domain = np.zeros(shape, np.int32)
-    nearest = np.full(shape, np.inf, np.float32)
+    thin_y, thin_x = y[::3, ::3], x[::3, ::3]
+    domain = np.zeros(thin_y.shape, np.int32)
+    nearest = np.full(thin_y.shape, np.inf, np.float32)
     for i in range(count):
-        apart = np.square(y - seeds_y[i])
-        apart += np.square(x - seeds_x[i])
+        apart = np.square(thin_y - seeds_y[i])
+        apart += np.square(thin_x - seeds_x[i])
         closer = apart < nearest
         np.copyto(nearest, apart, where=closer)
         domain[closer] = i
+    domain = domain.repeat(3, axis=0).repeat(3, axis=1)
     angle = rng.uniform(0, np.pi) + rng.normal(0, turn, count)
     widths = width * np.exp(rng.normal(0, 0.25, count))
     lengths = length * np.exp(rng.normal(0, 0.25, count))

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from dfcbench.demo.landscape import Landscape
-from dfcbench.demo.noise import Field, Shape, enlarge, fractal, shrink, white
+from dfcbench.demo.noise import Field, Shape, enlarge, fractal, shrink
 from dfcbench.demo.regions import Region
-from dfcbench.demo.spectra import COVER_INDEX, COVERS, MATERIALS, REFLECTANCE, WATER, WATERS
+from dfcbench.demo.spectra import COVER_INDEX, COVERS, MATERIALS, REFLECTANCE, WATER
 from dfcbench.sensors import S2_BANDS, S2_INDEX
 
 _WAVELENGTH = np.array([band.wavelength for band in S2_BANDS]) / 1000.0  # micrometres
@@ -45,11 +45,11 @@ def look(rng: np.random.Generator, region: Region) -> Look:
     with exponent 1.3; single scattering with typical phase values for a nadir view. Constants in ``path`` are set so
     that clear water comes out as in the real patches of the contest.
     """
-    gain = np.exp(rng.normal(0, 0.07, (len(MATERIALS), 1)))
-    tilt = np.exp(rng.normal(0, 0.06, (len(MATERIALS), 1)) * (np.log(_WAVELENGTH) - np.log(0.9))[None])
+    gain = np.exp(rng.normal(0, 0.05, (len(MATERIALS), 1)))
+    tilt = np.exp(rng.normal(0, 0.045, (len(MATERIALS), 1)) * (np.log(_WAVELENGTH) - np.log(0.9))[None])
     bands = np.exp(rng.normal(0, 0.015, (1, 13)))
     materials = (REFLECTANCE * gain * tilt * bands).astype(np.float32)
-    shift = rng.normal(0, 0.5, (2, len(COVERS)))
+    shift = rng.normal(0, 0.4, (2, len(COVERS)))
     rayleigh = 0.00864 * _WAVELENGTH**-4.0
     aerosol = region.haze * (_WAVELENGTH / 0.55) ** -1.3
     path = 10000.0 * (0.415 * rayleigh + 0.075 * aerosol) * np.exp(-0.6 * rayleigh)
@@ -127,7 +127,21 @@ def _reflectance(land: Landscape, seen: Look) -> Field:
         if cover.code != WATER:
             mixed *= 1 + np.float32(0.025) * state[3] + np.float32(0.05) * state[2]
         result[:, where] = mixed
-    return result.reshape(13, *land.cover.shape)
+    cube = result.reshape(13, *land.cover.shape)
+    _stir(cube, land)
+    return cube
+
+
+def _stir(surface: Field, land: Landscape) -> None:
+    """Water has no inner borders: smooth its reflectance over some 120 m, within the water only. Works in place."""
+    water = np.array([c.code == WATER for c in COVERS])[land.cover]
+    if not water.any():
+        return
+    weight = water.astype(np.float32)
+    coarse = ndimage.gaussian_filter(shrink(weight, 4), 3.0, truncate=2.5) + np.float32(1e-6)
+    for band in surface:
+        smooth = ndimage.gaussian_filter(shrink(band * weight, 4), 3.0, truncate=2.5) / coarse
+        np.copyto(band, enlarge(smooth, 4), where=water)
 
 
 def _illumination(land: Landscape, region: Region) -> Field:
@@ -156,8 +170,10 @@ def radar(rng: np.random.Generator, land: Landscape, region: Region, seen: Look)
     change = np.zeros(shape, np.float32)
     for k in range(loads.shape[1]):
         change += loads[:, k][land.cover] * land.latents[k]
-    facing = np.clip(land.terrain.slope_x * np.float32(rng.choice([-1.0, 1.0])), -0.5, 0.5)
-    change += np.float32(9) * facing  # slopes that face the sensor are brighter
+    facing = ndimage.gaussian_filter(land.terrain.slope_x, 2.0, truncate=2.5) * np.float32(rng.choice([-1.0, 1.0]))
+    np.clip(facing, -0.4, 0.4, out=facing)
+    facing[land.label == WATER] = 0
+    change += np.float32(7) * facing  # slopes that face the sensor are brighter
     wind = region.wind + float(rng.normal(0, 0.5)) + 0.9 * fractal(rng, shape, 3.2, longest=300, shortest=20)
     water = land.label == WATER
     echo = _double_bounce(rng, land)
@@ -193,6 +209,3 @@ def _double_bounce(rng: np.random.Generator, land: Landscape) -> Field:
     echo = np.zeros(odds.shape, np.float32)
     echo[hit] = np.exp(rng.normal(1.1, 0.9, int(hit.sum())))
     return echo
-
-
-__all__ = ["WATERS", "Look", "look", "optical", "radar", "white"]

@@ -83,9 +83,9 @@ KHABAROVSK = Region(
     forest_igbp=4, vigour=0.35, moisture=0.3, haze=0.16, vapour=0.26, cirrus=11, sun=(55, 155), wind=-0.8,
     settings={
         "validation": (
-            Setting("floodplain", (9, 4, 18, 37, 4, 1, 4, 23), relief=7, tilt=0.2, river=420, floodplain=2600, towns=1),
-            Setting("city on the river", (14, 6, 16, 12, 12, 20, 5, 18), relief=18, river=650, floodplain=1300, towns=2),
-            Setting("wet plain", (9, 5, 26, 34, 14, 2, 2, 8), relief=6, river=90, floodplain=2000, towns=1,
+            Setting("floodplain", (8, 4, 17, 34, 4, 1, 4, 28), relief=7, tilt=0.2, river=420, floodplain=2600, towns=1),
+            Setting("city on the river", (15, 6, 17, 12, 13, 12, 4, 21), relief=18, river=650, floodplain=1300, towns=2),
+            Setting("wet plain", (9, 5, 25, 31, 16, 2, 2, 10), relief=6, river=90, floodplain=2000, towns=1,
                     lots=(16, 45)),
         ),
         "test": (
@@ -101,7 +101,7 @@ KIPPA_RING = Region(
         2: {"green scrub": 0.7, "dry scrub": 0.3},
         4: {"meadow": 0.45, "dry grassland": 0.55},
         5: {"mudflat": 0.22, "swamp forest": 0.48, "wet meadow": 0.2, "reed": 0.1},
-        6: {"green crop": 0.5, "fallow": 0.3, "orchard": 0.2},
+        6: {"green crop": 0.55, "fallow": 0.32, "orchard": 0.12},
         7: {"town centre": 0.12, "housing": 0.6, "industry": 0.14, "park": 0.14},
         9: {"beach": 0.6, "bare soil": 0.4},
         10: {"shallow water": 0.25, "silty water": 0.35, "deep water": 0.4},
@@ -109,11 +109,12 @@ KIPPA_RING = Region(
     forest_igbp=2, vigour=-0.1, haze=0.10, vapour=0.28, cirrus=10, sun=(38, 35), wind=0.5,
     settings={
         "validation": (
-            Setting("bay", (9, 3, 5, 12, 3, 9, 3, 56), sea=0.55, relief=8, tilt=2.2, towns=3),
-            Setting("hinterland", (27, 12, 22, 7, 9, 10, 3, 10), relief=24, tilt=0.6, river=80, floodplain=700, towns=3),
+            Setting("bay", (8, 3, 4, 10, 2, 6, 2, 65), sea=0.64, relief=8, tilt=2.2, towns=3),
+            Setting("hinterland", (27, 11, 22, 8, 10, 7, 3, 12), relief=24, tilt=0.6, river=80, floodplain=700, towns=3),
         ),
         "test": (
-            Setting("suburbs", (25, 8, 20, 4, 6, 26, 3, 8), relief=20, tilt=0.5, river=70, floodplain=500, towns=4),
+            Setting("suburbs", (25, 8, 20, 5, 6, 25, 3, 8), relief=20, tilt=0.5, river=70, floodplain=500, towns=4),
+            Setting("passage", (17, 7, 14, 9, 9, 8, 4, 32), sea=0.29, relief=12, tilt=1.4, towns=2),
         ),
     },
 )  # fmt: skip
@@ -125,7 +126,7 @@ BANDAR_ANZALI = Region(
         2: {"green scrub": 0.6, "dry scrub": 0.4},
         4: {"meadow": 0.7, "dry grassland": 0.3},
         5: {"floating plants": 0.24, "mudflat": 0.06, "reed": 0.56, "wet meadow": 0.14},
-        6: {"paddy": 0.6, "green crop": 0.1, "fallow": 0.15, "orchard": 0.15},
+        6: {"paddy": 0.6, "green crop": 0.1, "fallow": 0.18, "orchard": 0.1},
         7: {"town centre": 0.15, "housing": 0.6, "industry": 0.12, "park": 0.13},
         9: {"beach": 0.75, "bare soil": 0.25},
         10: {"shallow water": 0.15, "algal water": 0.25, "silty water": 0.25, "deep water": 0.35},
@@ -133,9 +134,9 @@ BANDAR_ANZALI = Region(
     forest_igbp=4, vigour=0.1, moisture=0.3, haze=0.22, vapour=0.24, cirrus=12, sun=(42, 160), wind=-0.3,
     settings={
         "validation": (
-            Setting("lagoon", (1, 1, 3, 30, 11, 6, 3, 45), sea=0.4, lagoon=True, relief=5, tilt=1.6, towns=2,
+            Setting("lagoon", (1, 1, 3, 27, 11, 4, 2, 51), sea=0.44, lagoon=True, relief=5, tilt=1.6, towns=2,
                     lots=(6, 14)),
-            Setting("paddy plain", (9, 2, 9, 10, 46, 8, 2, 14), relief=8, tilt=1.2, river=60, floodplain=900,
+            Setting("paddy plain", (8, 2, 9, 10, 45, 6, 2, 18), relief=8, tilt=1.2, river=60, floodplain=900,
                     sea=0.1, towns=4, lots=(6, 14)),
         ),
         "test": (
@@ -152,7 +153,7 @@ CAPE_TOWN = Region(
         2: {"green scrub": 0.5, "dry scrub": 0.5},
         4: {"meadow": 0.25, "dry grassland": 0.75},
         5: {"reed": 0.5, "wet meadow": 0.35, "mudflat": 0.15},
-        6: {"ripe crop": 0.4, "fallow": 0.25, "green crop": 0.15, "orchard": 0.2},
+        6: {"ripe crop": 0.4, "fallow": 0.25, "green crop": 0.22, "orchard": 0.12},
         7: {"town centre": 0.14, "housing": 0.58, "industry": 0.16, "park": 0.12},
         9: {"beach": 0.35, "bare soil": 0.25, "rock": 0.4},
         10: _WATERS_SEA,
@@ -160,7 +161,7 @@ CAPE_TOWN = Region(
     forest_igbp=2, vigour=-0.35, moisture=-0.4, haze=0.09, vapour=0.30, cirrus=9, sun=(50, 40), wind=1.6,
     settings={
         "validation": (
-            Setting("peninsula", (4, 17, 6, 2, 3, 8, 7, 53), sea=0.52, relief=45, rugged=0.5, tilt=1.8, towns=2),
+            Setting("peninsula", (3, 14, 5, 1, 2, 5, 6, 64), sea=0.63, relief=45, rugged=0.5, tilt=1.8, towns=2),
         ),
         "test": (
             Setting("wheat and scrub", (3, 32, 15, 2, 33, 6, 7, 2), relief=35, rugged=0.3, river=40, floodplain=500,
@@ -199,7 +200,7 @@ BLACK_FOREST = Region(
         2: {"green scrub": 0.9, "dry scrub": 0.1},
         4: {"meadow": 0.9, "dry grassland": 0.1},
         5: {"reed": 0.4, "wet meadow": 0.6},
-        6: {"green crop": 0.5, "ripe crop": 0.14, "fallow": 0.24, "orchard": 0.12},
+        6: {"green crop": 0.5, "ripe crop": 0.14, "fallow": 0.26, "orchard": 0.06},
         7: {"town centre": 0.15, "housing": 0.57, "industry": 0.18, "park": 0.1},
         9: {"rock": 0.3, "bare soil": 0.7},
         10: {"shallow water": 0.2, "silty water": 0.4, "deep water": 0.4},
@@ -220,7 +221,7 @@ MUMBAI = Region(
         2: {"green scrub": 0.5, "dry scrub": 0.5},
         4: {"meadow": 0.35, "dry grassland": 0.65},
         5: {"mudflat": 0.3, "swamp forest": 0.55, "reed": 0.15},
-        6: {"paddy": 0.35, "green crop": 0.15, "fallow": 0.3, "orchard": 0.2},
+        6: {"paddy": 0.4, "green crop": 0.2, "fallow": 0.3, "orchard": 0.1},
         7: {"town centre": 0.4, "housing": 0.36, "industry": 0.18, "park": 0.06},
         9: {"beach": 0.15, "salt pan": 0.4, "bare soil": 0.3, "rock": 0.15},
         10: {"shallow water": 0.2, "silty water": 0.7, "deep water": 0.1},
@@ -228,7 +229,7 @@ MUMBAI = Region(
     forest_igbp=4, vigour=0.0, moisture=0.1, haze=0.32, vapour=0.22, cirrus=14, sun=(50, 145), wind=0.0,
     settings={
         "test": (
-            Setting("creek", (5, 5, 5, 18, 3, 25, 6, 33), sea=0.28, relief=10, tilt=1.3, river=350, floodplain=900,
+            Setting("creek", (5, 5, 5, 19, 3, 25, 6, 32), sea=0.28, relief=10, tilt=1.3, river=350, floodplain=900,
                     towns=4, lots=(6, 15)),
             Setting("hinterland", (27, 16, 18, 3, 21, 8, 4, 3), relief=50, rugged=0.4, river=60, floodplain=500,
                     towns=3, lots=(6, 15)),

@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from dfcbench.demo.noise import Field, Shape, enlarge, fractal, quantile, shrink
+from dfcbench.demo.noise import Field, Shape, distance, fractal, quantile, shrink
 from dfcbench.demo.regions import Setting
 
 PIXEL = 10.0
 """Ground sampling of the contest's rasters in m."""
 
-_COARSE = 4
-"""Water courses are traced on a grid of 40 m."""
+_COARSE = 6
+"""Water courses are traced on a grid of 60 m."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Terrain:
     above_water: Field
     """m above the nearest water course or shore (HAND: height above nearest drainage)."""
     shore_distance: Field
-    """m to the nearest water, 0 in it."""
+    """m to the sea or a river, 0 in it."""
     sea: NDArray[np.bool_]
     river: NDArray[np.bool_]
     stream: NDArray[np.bool_]
@@ -74,7 +74,7 @@ def build(rng: np.random.Generator, shape: Shape, setting: Setting) -> Terrain:
     trunk_line = np.zeros(shape, bool)
     if setting.river:
         trunk_line = _meanders(rng, shape, bearing, setting.river)
-        apart = ndimage.distance_transform_edt(~trunk_line).astype(np.float32) * np.float32(PIXEL)
+        apart = distance(trunk_line, 2) * np.float32(PIXEL)
         valley = np.exp(-np.square(apart / np.float32(setting.floodplain)))
         floor = np.float32(0.3 * setting.relief if not sea_share else 0.5)
         height = np.where(sea, height, height * (1 - valley) + floor * valley)
@@ -90,17 +90,19 @@ def build(rng: np.random.Generator, shape: Shape, setting: Setting) -> Terrain:
     courses = sea | river | brook
     if not courses.any():
         courses = height <= quantile(height, 0.02)
-    distance, nearest = ndimage.distance_transform_edt(~courses, return_indices=True)
-    above = height - np.where(sea, np.float32(0), height)[nearest[0], nearest[1]]
-    above = ndimage.gaussian_filter(np.maximum(above, 0), 2.0)
-    depth = ndimage.distance_transform_edt(sea | river).astype(np.float32) * np.float32(PIXEL)
+    nearest = ndimage.distance_transform_edt(~courses, return_distances=False, return_indices=True)
+    height = np.maximum(height, 0) if sea_share else height
+    above = ndimage.gaussian_filter(np.maximum(height - height[nearest[0], nearest[1]], 0), 2.0)
+    open_water = sea | river
+    shore = distance(open_water, 2)
+    depth = distance(~open_water, 4) * np.float32(PIXEL)
     slope_y, slope_x = np.gradient(height, np.float32(PIXEL))
     return Terrain(
         height=height,
         slope_y=slope_y.astype(np.float32),
         slope_x=slope_x.astype(np.float32),
         above_water=above.astype(np.float32),
-        shore_distance=distance.astype(np.float32) * np.float32(PIXEL),
+        shore_distance=shore * np.float32(PIXEL),
         sea=sea,
         river=river,
         stream=brook,
@@ -110,10 +112,9 @@ def build(rng: np.random.Generator, shape: Shape, setting: Setting) -> Terrain:
 
 def _barrier(inland: Field, setting: Setting) -> Field:
     """A spit along the coast with a lagoon behind it, across the tilt."""
-    span = np.float32(2.6)
-    dune = np.exp(-np.square((inland + np.float32(0.10)) / np.float32(0.06))) * np.float32(1.3)
-    trough = np.exp(-np.square((inland - np.float32(0.30)) / np.float32(0.24)))
-    return (dune - trough) * np.float32(setting.relief) * span / 2
+    dune = np.exp(-np.square((inland + np.float32(0.25)) / np.float32(0.08))) * np.float32(3.0)
+    trough = np.exp(-np.square((inland - np.float32(0.20)) / np.float32(0.25))) * np.float32(2.2)
+    return (dune - trough) * np.float32(setting.relief)
 
 
 def _meanders(rng: np.random.Generator, shape: Shape, bearing: float, width: float) -> NDArray[np.bool_]:
@@ -125,8 +126,8 @@ def _meanders(rng: np.random.Generator, shape: Shape, bearing: float, width: flo
     step = 0.5
     count = int(6 * max(shape) / step)
     s = np.arange(count) * step
-    wander = np.interp(s, np.arange(0, s[-1] + wavelength, wavelength), rng.normal(0, 0.9, int(s[-1] / wavelength) + 2))
-    swing = 0.9 + 0.5 * np.interp(s, [0, s[-1] / 3, s[-1] * 2 / 3, s[-1]], rng.uniform(0, 1, 4))
+    wander = np.interp(s, np.arange(0, s[-1] + wavelength, wavelength), rng.normal(0, 2.4, int(s[-1] / wavelength) + 2))
+    swing = np.interp(s, np.linspace(0, s[-1], 24), rng.uniform(0.5, 1.5, 24))
     angle = bearing + np.pi / 2 + swing * np.sin(2 * np.pi * s / wavelength + np.cumsum(wander) * step / wavelength)
     x, y = np.cumsum(np.cos(angle)) * step, np.cumsum(np.sin(angle)) * step
     middle = count // 2
@@ -215,6 +216,3 @@ def drain(height: Field, outlets: NDArray[np.bool_]) -> tuple[NDArray[np.intp], 
         if target != cell:
             count[target] += count[cell]
     return np.array(parent, np.intp), np.array(count, np.float64).reshape(rows, columns)
-
-
-__all__ = ["PIXEL", "Terrain", "build", "drain", "enlarge"]

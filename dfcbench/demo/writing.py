@@ -183,9 +183,7 @@ def build_block(block: Block, seed: int) -> Scene:
     return {name: raster[:, top : top + height, left : left + width] for name, raster in scene.items()}
 
 
-def _place(
-    block: Block, seed: int, rng: np.random.Generator
-) -> tuple[Region, Setting, radiometry.Look, modis.Field]:
+def _place(block: Block, seed: int, rng: np.random.Generator) -> tuple[Region, Setting, radiometry.Look, modis.Field]:
     """Where the block lies. The seven regions look the same in all their blocks; each SEN12MS scene is a place apart."""
     if block.region is None or block.setting is None:
         region, setting = elsewhere(rng, block.season)

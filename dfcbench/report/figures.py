@@ -97,7 +97,10 @@ def panel_figure(patches: Sequence[PatchView], path: Path, title: str = "") -> P
     """Draw patches, one row each: image, low-resolution labels, prediction, reference, with the classes' colours below.
 
     A column that no patch has is left out. Classes that occur in no map are left out of the legend.
+    Raises ValueError without a patch.
     """
+    if not patches:
+        raise ValueError("There is no patch to draw.")
     from matplotlib.patches import Patch as Swatch
 
     colours = palette()
@@ -124,7 +127,7 @@ def panel_figure(patches: Sequence[PatchView], path: Path, title: str = "") -> P
             else:
                 axes.imshow(image, interpolation="nearest")
         row[0].set_ylabel(view.name, fontsize=7)
-    for axes, column in zip(grid[0] if len(patches) else (), columns, strict=True):
+    for axes, column in zip(grid[0], columns, strict=True):
         axes.set_title(titles[column], fontsize=9)
     names = {0: "no label", **{c.code: c.name for c in CLASSES}}
     swatches = [Swatch(facecolor=colours[code] / 255, edgecolor="black", label=names[code]) for code in sorted(shown)]

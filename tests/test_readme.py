@@ -1,0 +1,49 @@
+"""What the README says works as it stands there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parent.parent / "README.md"
+TEXT = README.read_text(encoding="utf-8")
+
+
+def block(marker: str) -> str:
+    found = re.search(rf"<!-- {marker} -->\n```\w+\n(.*?)```", TEXT, re.DOTALL)
+    assert found, f"README.md has no block marked {marker}"
+    return found[1]
+
+
+def commands() -> list[str]:
+    blocks = re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
+    lines = [line.partition("  #")[0].strip() for part in blocks for line in part.splitlines()]
+    return [line[line.index("dfcbench ") :] for line in lines if re.search(r"(^|&& )dfcbench ", line)]
+
+
+def test_the_plug_in_of_the_readme_runs_and_is_short(dfcbench, small_root):
+    source = block("plug-in")
+    (dfcbench.folder / "threshold.py").write_text(source)
+    dfcbench("run", "--track", 1, "--method", "threshold.py:Threshold", "-p", "ndwi=0.2", "--data", small_root)
+    body = [line for line in source.splitlines() if line.strip()]
+    assert len(body) < 20
+
+
+@pytest.mark.parametrize("command", sorted(set(commands())))
+def test_every_command_of_the_readme_is_one_that_exists(dfcbench, command):
+    words = shlex.split(command)[1:]
+    verbs = [word for word in words[:2] if word.isalpha() and word not in ("bag",)]
+    names = verbs if verbs[0] in ("data", "methods", "track") else verbs[:1]
+    known = dfcbench(*names, "--help").stdout
+    for option in (word for word in words if re.fullmatch(r"--?[a-z-]+", word)):
+        assert option in known, f"{option} is no option of dfcbench {' '.join(names)}"
+
+
+def test_the_first_line_is_the_run_that_the_tests_make(dfcbench):
+    line = block("run").strip()
+    assert "\n" not in line
+    assert line.endswith("dfcbench run --track 1 --method bag")
+    assert "\n" not in block("tests").strip()
