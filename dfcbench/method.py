@@ -12,7 +12,7 @@ import pickle
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
@@ -26,7 +26,19 @@ from dfcbench.patches import LabelledPatchSet, Patch, PatchSet
 from dfcbench.scheme import CODES, NO_LABEL, SCORED_CODES
 from dfcbench.threads import in_order
 
-__all__ = ["Contest", "Field", "Method", "Needs", "Params", "Patch", "PatchSet", "Prediction", "RunContext"]
+__all__ = [
+    "Contest",
+    "Field",
+    "Method",
+    "Needs",
+    "Params",
+    "Part",
+    "PartMaps",
+    "Patch",
+    "PatchSet",
+    "Prediction",
+    "RunContext",
+]
 
 log = logging.getLogger("dfcbench")
 
@@ -65,6 +77,36 @@ class Needs:
             raise ContractError(f"Needs(inputs={sorted(self.inputs)}): inputs are any of 's1' and 's2'.")
         if self.labels not in ("none", "low", "high"):
             raise ContractError(f"Needs(labels={self.labels!r}): labels are 'none', 'low' or 'high'.")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Another method's run that a method builds upon: the harness makes it, or finds it finished, before ``fit``.
+
+    method: name of a method, or the folder of a finished submission. parameters: those that differ from the preset.
+    split: where it is run; None for the split that is scored.
+    """
+
+    method: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    split: str | None = None
+
+
+class PartMaps(Protocol):
+    """The maps of a part, by patch id."""
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Ids of the patches that are mapped."""
+        ...
+
+    def probabilities(self, patch_id: str) -> NDArray[np.float32]:
+        """Probabilities (8, H, W) over ``SCORED_CODES``; 1 for the label where the part predicts labels only."""
+        ...
+
+    def labels(self, patch_id: str) -> NDArray[np.uint8]:
+        """Codes (H, W)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -173,6 +215,7 @@ class RunContext:
         scratch: Path | None = None,
         artifacts: Path | None = None,
         reporter: Reporter | None = None,
+        parts: Mapping[str, PartMaps] | None = None,
     ) -> None:
         self.seed = seed
         self.device = device
@@ -180,6 +223,8 @@ class RunContext:
         self._scratch = scratch
         self._artifacts = artifacts
         self._reporter: Reporter = reporter or _Silent()
+        self.parts: Mapping[str, PartMaps] = parts or {}
+        """Maps of the method's parts, by the names that ``Method.parts`` gave them."""
 
     def generator(self, *keys: int | str) -> np.random.Generator:
         """A random generator that depends on the run's seed and on ``keys`` alone.
@@ -276,6 +321,10 @@ class Method(ABC):
     def requires(self) -> Needs:
         """The needs under these parameters; override it where a parameter changes them."""
         return self.needs
+
+    def parts(self) -> Mapping[str, Part]:
+        """Other methods' runs that this one builds upon, by names of its own; found in ``run.parts``."""
+        return {}
 
     @abstractmethod
     def fit(self, contest: Contest, run: RunContext) -> None:

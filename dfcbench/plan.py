@@ -2,28 +2,47 @@
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import json
-import os
-import platform
-import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from dfcbench import __version__
 from dfcbench.contest import FusionContest
-from dfcbench.errors import UsageError
-from dfcbench.method import Method, Needs, Params
-from dfcbench.registry import Loaded
+from dfcbench.errors import PluginError, SubmissionError, UsageError
+from dfcbench.machine import commit, software
+from dfcbench.method import Method, Needs, Params, Part
+from dfcbench.registry import Loaded, Registry
+from dfcbench.submission import META, Submission
 
-_SOFTWARE = ("mlflow", "numba", "numpy", "rasterio", "scikit-learn", "torch")
+MOST_NESTED = 8
+"""Parts of parts of parts: deeper than this, a method is taken to be made of itself."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A part that is finished: the submission that was named."""
+
+    submission: Submission
+
+    @property
+    def key(self) -> str:
+        """The run's key."""
+        return self.submission.key
+
+    @property
+    def folder(self) -> Path:
+        """The submission's folder."""
+        return self.submission.folder
+
+    @property
+    def badges(self) -> list[str]:
+        """The submission's badges."""
+        return list(self.submission.meta["badges"])
 
 
 @dataclass(frozen=True)
@@ -38,6 +57,9 @@ class Plan:
     device: str
     workers: int
     submissions: Path
+    registry: Registry | None = None
+    """Where the methods of parts are looked up."""
+    depth: int = 0
 
     @cached_property
     def method(self) -> Method:
@@ -54,6 +76,28 @@ class Plan:
         """All parameters, defaults included, as JSON values."""
         values: dict[str, Any] = self.params.model_dump(mode="json")
         return values
+
+    @cached_property
+    def parts(self) -> dict[str, Plan | Ready]:
+        """The runs that this one builds upon, by the method's names for them."""
+        return {name: self._part(part) for name, part in self.method.parts().items()}
+
+    def _part(self, part: Part) -> Plan | Ready:
+        if self.registry is None or self.depth >= MOST_NESTED:
+            raise PluginError(
+                f"{self.loaded.method.name}: its part {part.method!r} is made of itself, or cannot be found."
+            )
+        split = part.split or self.contest.split
+        limit = self.contest.limit if split == self.contest.split else None
+        contest = self.contest
+        if split != contest.split:
+            contest = FusionContest(contest.archive, contest.track, split, limit)
+        if (Path(part.method) / META).exists():
+            return _ready(Path(part.method), contest)
+        loaded = self.registry.load(part.method)
+        preset = self.preset if self.preset in loaded.method.presets else None
+        params, preset = resolve_parameters(loaded.method, part.parameters, preset, demo=contest.archive.identity.demo)
+        return replace(self, contest=contest, loaded=loaded, params=params, preset=preset, depth=self.depth + 1)
 
     @cached_property
     def fingerprints(self) -> dict[str, str]:
@@ -73,7 +117,10 @@ class Plan:
             "source": self.loaded.digest,
             "parameters": self.parameters,
             "seed": self.seed,
+            "parts": {name: part.key for name, part in self.parts.items()},
         }
+        if not parts["parts"]:
+            del parts["parts"]
         text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
@@ -86,12 +133,12 @@ class Plan:
     @property
     def badges(self) -> list[str]:
         """What a reader of a board must know about how the result came about."""
-        badges = []
+        badges = [badge for part in self.parts.values() for badge in part.badges]
         if self.needs.transductive:
             badges.append("transductive")
         if self.needs.labels == "high":
             badges.append("HR labels")
-        return badges
+        return list(dict.fromkeys(badges))
 
     def describe(self) -> dict[str, Any]:
         """The content of submission.json, but for its format and status."""
@@ -118,6 +165,7 @@ class Plan:
                 "training": self.needs.training,
             },
             "badges": self.badges,
+            "parts": {name: part.key for name, part in self.parts.items()},
             "data": {
                 "name": identity.name,
                 "title": identity.title,
@@ -131,6 +179,25 @@ class Plan:
             "commit": commit(),
             "device": self.device,
         }
+
+
+def _ready(folder: Path, contest: FusionContest) -> Ready:
+    """The finished submission in ``folder``, if it maps the patches of this contest's split.
+
+    Raises SubmissionError if it is not finished, or about other data.
+    """
+    submission = Submission(folder)
+    meta = submission.meta
+    if not submission.finished:
+        raise SubmissionError(f"{folder}: is not finished, so nothing can be built upon it. Run it to its end first.")
+    mine = (contest.split, contest.archive.fingerprint(contest.split), contest.limit)
+    its = (meta["split"], meta["data"]["fingerprint"], meta["data"].get("limit"))
+    if mine != its:
+        raise SubmissionError(
+            f"{folder}: maps the {its[0]} split of {meta['data']['title']} (fingerprint {its[1]}); this run is about "
+            f"the {mine[0]} split of {contest.archive.identity.title} (fingerprint {mine[1]})."
+        )
+    return Ready(submission)
 
 
 def summary(method: type[Method]) -> str:
@@ -164,63 +231,3 @@ def resolve_parameters(
         valid = ", ".join(f"{name}={field.get_default()}" for name, field in fields.items()) or "none at all"
         faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'parameters'}: {e['msg']}" for e in error.errors())
         raise UsageError(f"{method.name}: {faults}. Its parameters and defaults: {valid}.") from error
-
-
-def resolve_device(device: str) -> str:
-    """``auto`` -> ``cuda`` if torch can use one, else ``cpu``. Raises UsageError if ``cuda`` is missing."""
-    kind = device.partition(":")[0]
-    if kind not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"--device {device}: choose auto, cpu, cuda, or one GPU as cuda:N.")
-    if kind == "cpu":
-        return "cpu"
-    available = _cuda_devices()
-    if kind == "auto":
-        return "cuda" if available else "cpu"
-    number = device.partition(":")[2] or "0"
-    if not number.isdigit() or int(number) >= available:
-        raise UsageError(f"--device {device}: torch sees {available} CUDA device(s) here. Use --device cpu or auto.")
-    return device
-
-
-def _cuda_devices() -> int:
-    """How many CUDA devices torch can use; torch is imported only where a driver is present."""
-    if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
-        return 0
-    try:
-        ctypes.CDLL("nvcuda.dll" if platform.system() == "Windows" else "libcuda.so.1")
-    except OSError:
-        return 0
-    import torch
-
-    return int(torch.cuda.device_count()) if torch.cuda.is_available() else 0
-
-
-def software() -> dict[str, str]:
-    """Versions of what a result may depend on."""
-    versions = {"dfcbench": __version__, "python": platform.python_version()}
-    for name in _SOFTWARE:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
-
-
-def commit() -> str | None:
-    """Commit of the checkout that dfcbench runs from, with ``+`` behind it if files differ; None if installed."""
-    top = Path(__file__).resolve().parent.parent
-    if not (top / ".git").exists():
-        return None
-    try:
-        head = subprocess.run(["git", "-C", str(top), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10)
-        changes = subprocess.run(
-            ["git", "-C", str(top), "status", "--porcelain", "--untracked-files=no", "--", "dfcbench", "methods"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    if head.returncode or changes.returncode:
-        return None
-    return head.stdout.strip() + ("+" if changes.stdout.strip() else "")

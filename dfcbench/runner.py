@@ -11,7 +11,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,23 +19,29 @@ from typing import Any, Protocol
 from filelock import FileLock, Timeout
 
 from dfcbench import rasters
-from dfcbench.archive import PatchRecord
 from dfcbench.contest import ContestView
 from dfcbench.errors import ContractError, DataError, DfcbenchError, MethodCrash, SubmissionError, UsageError
 from dfcbench.files import cache_directory, write_json
+from dfcbench.maps import (
+    SubmissionMaps,
+    as_probabilities,
+    map_path,
+    probabilities_path,
+    write_labels,
+    write_probabilities,
+)
 from dfcbench.method import RunContext
 from dfcbench.packing import pack_where_it_pays
 from dfcbench.patches import Patch, PatchSet
-from dfcbench.plan import Plan
-from dfcbench.scheme import palette
+from dfcbench.plan import Plan, Ready
 from dfcbench.scoring import Confusion, confusion_matrix
 from dfcbench.submission import (
     ARTIFACTS,
     FAILURE,
     FINISHED,
+    FITTED,
     META,
     METRICS,
-    PREDICTIONS,
     Submission,
     write_scores,
     write_submission,
@@ -73,17 +79,34 @@ def state(plan: Plan) -> str:
     return "unfinished"
 
 
+def order(plan: Plan) -> list[Plan]:
+    """The plan behind all plans that it builds upon, each once: run them in this order."""
+    plans: dict[str, Plan] = {}
+    for part in plan.parts.values():
+        if isinstance(part, Plan):
+            plans |= {p.key: p for p in order(part)}
+    return [*plans.values(), plan]
+
+
+def lacks_probabilities(plan: Plan) -> bool:
+    """Whether some patch of the plan's submission has no probabilities kept."""
+    return not all(probabilities_path(plan.folder, i).exists() for i in plan.contest.scored.ids)
+
+
 def execute(
     plan: Plan,
     observer: Observer,
     *,
     rerun: bool = False,
+    keep_probabilities: bool = False,
     illustrate: Callable[[Plan, Submission], None] | None = None,
 ) -> Submission:
     """Run the plan, or go on with it where it stopped; a finished run is returned as it is unless ``rerun``.
 
-    ``illustrate`` may add files to the submission's artifacts before it counts as finished. Raises UsageError if
-    another process is at the same run, MethodCrash if the method raises, ContractError if it breaks its contract.
+    The plans that it builds upon must be finished (see ``order``). With ``keep_probabilities``, those that are missing
+    are made up for from what was fitted, also of a finished run. ``illustrate`` may add files to the submission's
+    artifacts before it counts as finished. Raises UsageError if another process is at the same run, MethodCrash if the
+    method raises, ContractError if it breaks its contract.
     """
     folder = plan.folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -93,10 +116,13 @@ def execute(
                 _set_aside(folder)
             if state(plan) == "finished":
                 shutil.rmtree(folder / WORK, ignore_errors=True)
+                if keep_probabilities and lacks_probabilities(plan):
+                    _Run(plan, observer, keep_probabilities).map_patches()
+                    shutil.rmtree(folder / WORK, ignore_errors=True)
                 return Submission(folder)
             (folder / FAILURE).unlink(missing_ok=True)
             try:
-                _Run(plan, observer).go(illustrate)
+                _Run(plan, observer, keep_probabilities).go(illustrate)
             except DfcbenchError as error:
                 _record_failure(folder, error)
                 raise
@@ -107,13 +133,8 @@ def execute(
         ) from error
 
 
-def predictions_of(folder: Path, records: Sequence[PatchRecord]) -> dict[str, Path]:
-    """Where the map of each patch lies or will lie, by patch id."""
-    return {record.id: folder / PREDICTIONS / record.label_name for record in records}
-
-
 class _Run:
-    def __init__(self, plan: Plan, observer: Observer) -> None:
+    def __init__(self, plan: Plan, observer: Observer, keep_probabilities: bool) -> None:
         self.plan = plan
         self.observer = observer
         self.folder = plan.folder
@@ -121,22 +142,12 @@ class _Run:
         self.method = plan.method
         self.metrics = _MetricsFile(self.folder / METRICS, observer)
         self.timing = _Timing(self.work / TIMING)
-        chosen = set(plan.contest.scored.ids)
-        records = [r for r in plan.contest.archive.splits[plan.contest.split] if r.id in chosen]
-        self.maps = predictions_of(self.folder, records)
+        self.keep_probabilities = keep_probabilities
 
     def go(self, illustrate: Callable[[Plan, Submission], None] | None) -> None:
         plan = self.plan
         log.info("run %s: %s", plan.key, json.dumps(plan.describe()))
-        view = plan.contest.view(plan.needs, self._packed)
-        run = self._context()
-        try:
-            with self.timing.stage("fit"):
-                self._fit(view, run)
-            with self.timing.stage("predict"):
-                self._predict(view.to_predict(), run)
-        finally:
-            self.metrics.flush()
+        self.map_patches()
         if plan.contest.has_reference:
             with self.timing.stage("score"):
                 self.observer.stage("score")
@@ -147,6 +158,18 @@ class _Run:
         write_submission(self.folder, {**plan.describe(), "status": FINISHED})
         shutil.rmtree(self.work, ignore_errors=True)
 
+    def map_patches(self) -> None:
+        """Fit, unless that is done, and predict what is missing."""
+        view = self.plan.contest.view(self.plan.needs, self._packed)
+        run = self._context()
+        try:
+            with self.timing.stage("fit"):
+                self._fit(view, run)
+            with self.timing.stage("predict"):
+                self._predict(view.to_predict(), run)
+        finally:
+            self.metrics.flush()
+
     def _context(self) -> RunContext:
         return RunContext(
             seed=self.plan.seed,
@@ -155,7 +178,15 @@ class _Run:
             scratch=self.work / "scratch",
             artifacts=self.folder / ARTIFACTS,
             reporter=self.metrics,
+            parts={name: self._maps_of(part) for name, part in self.plan.parts.items()},
         )
+
+    def _maps_of(self, part: Plan | Ready) -> SubmissionMaps:
+        """Raises SubmissionError if the part is not finished."""
+        if not Submission(part.folder).finished:
+            raise SubmissionError(f"{part.folder}: {self.method.name} builds upon this run, which is not finished.")
+        ids = part.contest.scored.ids if isinstance(part, Plan) else self.plan.contest.scored.ids
+        return SubmissionMaps(part.folder, ids)
 
     def _packed(self, patches: PatchSet, split: str) -> PatchSet:
         self.observer.stage("pack")
@@ -168,7 +199,8 @@ class _Run:
             )
 
     def _fit(self, view: ContestView, run: RunContext) -> None:
-        fitted, done = self.work / "fitted", self.work / "fit-done"
+        fitted = self.folder / FITTED
+        done = fitted / "complete.json"
         if done.exists():
             try:
                 self.method.load(fitted)
@@ -187,7 +219,7 @@ class _Run:
 
     def _predict(self, patches: PatchSet, run: RunContext) -> None:
         self.observer.stage("predict")
-        wanted = {i: patch for i, patch in zip(patches.ids, patches, strict=True) if not self.maps[i].exists()}
+        wanted = {patch.id: patch for patch in self.plan.contest.scored if not self._is_mapped(patch.id)}
         finished = len(patches) - len(wanted)
         label = "predicting"
         self.observer.advance(label, finished, len(patches))
@@ -205,13 +237,18 @@ class _Run:
                 "predict must yield one Prediction for every patch that it is given."
             )
 
+    def _is_mapped(self, patch_id: str) -> bool:
+        if self.keep_probabilities and not probabilities_path(self.folder, patch_id).exists():
+            return False
+        return map_path(self.folder, patch_id).exists()
+
     def _write(self, prediction: Any, wanted: dict[str, Patch]) -> None:
         patch_id = getattr(prediction, "patch_id", None)
         if patch_id is None:
             raise ContractError(f"{self.method.name}.predict yielded {type(prediction).__name__}, not a Prediction.")
         patch = wanted.pop(patch_id, None)
         if patch is None:
-            known = "a second time" if patch_id in self.maps else "though no patch has that id"
+            known = "a second time" if patch_id in self.plan.contest.scored.ids else "though no patch has that id"
             raise ContractError(f"{self.method.name}.predict yielded {patch_id!r} {known}.")
         labels = prediction.labels()
         if labels.shape != patch.shape:
@@ -219,13 +256,17 @@ class _Run:
                 f"{self.method.name}: the prediction for {patch_id} is {labels.shape[0]} x {labels.shape[1]} pixels, "
                 f"the patch {patch.shape[0]} x {patch.shape[1]}."
             )
-        rasters.write(self.maps[patch_id], labels, patch.georeference, colours=palette(), compress="deflate")
+        if self.keep_probabilities:
+            values = prediction.values if prediction.values.ndim == 3 else as_probabilities(labels)
+            write_probabilities(self.folder, patch_id, values, patch.georeference)
+        if not map_path(self.folder, patch_id).exists():
+            write_labels(self.folder, patch_id, labels, patch.georeference)
 
     def _confusion(self) -> Confusion:
         reference = self.plan.contest.reference
 
         def count(patch: Any) -> tuple[str, Any]:
-            return patch.id, confusion_matrix(patch.high, rasters.read(self.maps[patch.id])[0])
+            return patch.id, confusion_matrix(patch.high, rasters.read(map_path(self.folder, patch.id))[0])
 
         run = RunContext(workers=self.plan.workers, reporter=self.metrics)
         return Confusion.collect(run.map(count, reference, label="scoring"))

@@ -29,6 +29,8 @@ METRICS = "metrics.jsonl"
 FAILURE = "failure.json"
 ARTIFACTS = "artifacts"
 PREDICTIONS = "predictions"
+PROBABILITIES = "probabilities"
+FITTED = "fitted"
 
 FINISHED = "finished"
 

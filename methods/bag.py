@@ -170,10 +170,10 @@ class Bag(Method):
         """Fit one model per group of successive images; leaves ``models_``, ``bounds_``, ``group_of_``."""
         params, patches = self.params, contest.target
         self.label_prior_ = np.asarray(contest.label_prior, np.float64)
+        if not len(patches):
+            raise UsageError(f"bag: the {contest.split} split holds no patches; there is nothing to fit on.")
         size = params.images_per_model or len(patches)
         groups = [range(first, min(first + size, len(patches))) for first in range(0, len(patches), size)]
-        if not groups:
-            raise UsageError("bag: the split holds no patches; there is nothing to fit on.")
         self.group_of_ = {patches[i].id: number for number, group in enumerate(groups) for i in group}
         self.models_: list[BagModel] = []
         self.bounds_: list[list[float]] = []

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
+import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +15,14 @@ from dfcbench import rasters
 from dfcbench.archive import Archive
 from dfcbench.contest import FusionContest
 from dfcbench.errors import ContractError, DataError, MethodCrash, UsageError
-from dfcbench.plan import Plan, resolve_device, resolve_parameters
+from dfcbench.machine import resolve_device
+from dfcbench.plan import Plan, resolve_parameters
 from dfcbench.registry import Registry
 from dfcbench.runner import execute, state
 from dfcbench.scoring import Confusion, confusion_matrix
 from dfcbench.submission import find_submissions
 from tests import datamaker
+from tests.conftest import Shell
 from tests.plugins import MAJORITY, with_predict
 
 RESULT_FILES = ("submission.json", "scores.json", "confusion.npz")
@@ -277,24 +277,28 @@ class Mortal(Method):
 '''
 
 
+@pytest.fixture(scope="module")
+def whole(small_root, empty_store, tmp_path_factory) -> dict[str, bytes]:
+    """What an uninterrupted run of ``KILLED`` leaves."""
+    folder = tmp_path_factory.mktemp("whole")
+    shutil.copy(empty_store, folder / "mlflow.db")
+    (folder / "mortal.py").write_text(KILLED)
+    Shell(folder)("run", "--track", 1, "--method", "mortal.py", "--data", small_root)
+    (submission,) = find_submissions(folder / "submissions")[0]
+    return content(submission.folder)
+
+
 @pytest.mark.parametrize("moment", KILLS)
-def test_a_killed_run_ends_with_the_same_bytes_as_an_uninterrupted_one(small_root, tmp_path, moment):
-    file = tmp_path / "mortal.py"
-    file.write_text(KILLED)
-
-    def run(out: str, die_at: str = "") -> int:
-        command = [sys.executable, "-m", "dfcbench", "run", "--track", "1", "--method", str(file)]
-        options = ["--data", str(small_root), "--submissions", str(tmp_path / out)]
-        environment = {**os.environ, "DIE_AT": die_at, "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / out}.db"}
-        done = subprocess.run([*command, *options], env=environment, cwd=tmp_path, capture_output=True, check=False)
-        return done.returncode
-
-    assert run("whole") == 0
-    assert run("broken", KILLS[moment]) == -signal.SIGKILL
-    assert find_submissions(tmp_path / "broken")[0] == []
-    assert run("broken") == 0
-    (whole,), (broken,) = find_submissions(tmp_path / "whole")[0], find_submissions(tmp_path / "broken")[0]
-    assert content(whole.folder) == content(broken.folder)
+def test_a_killed_run_ends_with_the_same_bytes_as_an_uninterrupted_one(whole, small_root, dfcbench, moment):
+    (dfcbench.folder / "mortal.py").write_text(KILLED)
+    command = ("run", "--track", 1, "--method", "mortal.py", "--data", small_root)
+    dfcbench.environment["DIE_AT"] = KILLS[moment]
+    dfcbench(*command, expect=-signal.SIGKILL)
+    assert find_submissions(dfcbench.folder / "submissions")[0] == []
+    del dfcbench.environment["DIE_AT"]
+    dfcbench(*command)
+    (submission,) = find_submissions(dfcbench.folder / "submissions")[0]
+    assert content(submission.folder) == whole
 
 
 def test_a_damaged_fitted_state_is_fitted_anew(small, tmp_path, monkeypatch):
@@ -302,7 +306,7 @@ def test_a_damaged_fitted_state_is_fitted_anew(small, tmp_path, monkeypatch):
     plan = make_plan(small, tmp_path, with_predict(CRASH))
     with pytest.raises(MethodCrash):
         execute(plan, Quiet())
-    (plan.folder / "work" / "fitted" / "fitted.pkl").write_bytes(b"not a pickle")
+    (plan.folder / "fitted" / "fitted.pkl").write_bytes(b"not a pickle")
     (tmp_path / "mended").touch()
     observer = Quiet()
     assert execute(make_plan(small, tmp_path, with_predict(CRASH)), observer).finished

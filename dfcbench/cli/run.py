@@ -81,18 +81,24 @@ def run(
             "rerun: start over; the former run is kept aside.",
         ),
     ] = IfExists.resume,
+    keep_probabilities: Annotated[
+        bool,
+        typer.Option("--keep-probabilities", help="Keep the class probabilities too, for methods that build on them."),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
     submissions: SubmissionsOption = SUBMISSIONS,
     methods_dir: MethodsDirOption = None,
 ) -> None:
     """Run a method on a track: fit it, map every patch of the split, score the maps, record everything."""
     from dfcbench.contest import FusionContest
-    from dfcbench.plan import Plan, resolve_device, resolve_parameters
-    from dfcbench.runner import state
+    from dfcbench.machine import resolve_device
+    from dfcbench.plan import Plan, resolve_parameters
+    from dfcbench.runner import order, state
 
     terminal = Terminal()
     given = parse_parameters(parameters)
-    loaded = open_registry(methods_dir).load(method)
+    registry = open_registry(methods_dir)
+    loaded = registry.load(method)
     resolve_parameters(loaded.method, given, preset, demo=False)  # a typo is told before any data are touched
     archive = open_archive(data, terminal)
     contest = FusionContest(archive, track, split, limit)
@@ -106,16 +112,23 @@ def run(
         device=resolve_device(device),
         workers=workers or _cores(),
         submissions=submissions,
+        registry=registry,
     )
-    plan.contest.check(plan.needs)
+    plans = order(plan)
+    for each in plans:
+        each.contest.check(each.needs)
+        _show_plan(each, state(each), terminal)
     found = state(plan)
-    _show_plan(plan, found, terminal)
     if dry_run:
         return
     if if_exists is IfExists.skip and found != "new":
         terminal.note(f"Skipped: a {found} run is there. Use --if-exists resume or rerun.")
         return
-    submission = _execute(plan, terminal, found, rerun=if_exists is IfExists.rerun)
+    for part in plans[:-1]:
+        terminal.note(f"Part: {part.loaded.method.name} on {part.contest.split}")
+        _execute(part, terminal, rerun=False, keep_probabilities=True)
+    rerun = if_exists is IfExists.rerun
+    submission = _execute(plan, terminal, rerun=rerun, keep_probabilities=keep_probabilities)
     _show_result(plan, submission)
 
 
@@ -123,20 +136,26 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _execute(plan: Plan, terminal: Terminal, found: str, *, rerun: bool) -> Submission:
+def _execute(plan: Plan, terminal: Terminal, *, rerun: bool, keep_probabilities: bool) -> Submission:
     from dfcbench.errors import DfcbenchError
     from dfcbench.report.score_table import describe
-    from dfcbench.runner import execute
+    from dfcbench.runner import execute, lacks_probabilities, state
     from dfcbench.submission import Submission
     from dfcbench.tracking import Tracker
 
-    if found == "finished" and not rerun:
+    if state(plan) == "finished" and not rerun and not (keep_probabilities and lacks_probabilities(plan)):
         return Submission(plan.folder)
     plan.folder.mkdir(parents=True, exist_ok=True)
     tracker = Tracker.start(plan.describe(), plan.folder, fresh=rerun)
     try:
         with terminal.progress():
-            submission = execute(plan, _Both(terminal, tracker), rerun=rerun, illustrate=_illustrate)
+            submission = execute(
+                plan,
+                _Both(terminal, tracker),
+                rerun=rerun,
+                keep_probabilities=keep_probabilities,
+                illustrate=_illustrate,
+            )
     except DfcbenchError as error:
         tracker.fail(str(error))
         raise

@@ -98,9 +98,9 @@ def _suitability(
     result[4] = -0.8 * steep - 0.25 * low + 0.9 * patchy(200, 3.2)
     result[5] = -1.3 * np.minimum(town_fall, 6) - 0.4 * steep - 0.5 * low + 0.45 * patchy(90, 2.6)
     beach = np.exp(-ground.shore_distance / np.float32(60)) * (fractal(rng, shape, 2.5, 150, 24) + 0.6)
-    pits = np.maximum(patchy(140, 3.4) - 1.0, 0)
+    pits = np.maximum(patchy(220, 3.6) - 0.9, 0)
     sites = uniform_hash(int(rng.integers(2**31)), fields.key) > np.float32(0.975)
-    result[6] = 0.5 * np.maximum(steep - 0.8, 0) + 1.3 * pits + 1.6 * beach + 0.15 * patchy(60)
+    result[6] = 0.5 * np.maximum(steep - 0.8, 0) + 1.7 * pits + 1.4 * beach + 0.1 * patchy(60)
     result[6] += np.where(sites, np.exp(-np.abs(town_fall - 1)), np.float32(0))  # building land and tips around towns
     r, c = fields.centre_row, fields.centre_column
     result[4] = 0.9 * result[4][r, c] + 0.1 * result[4]  # fields change hands as a whole

@@ -23,32 +23,32 @@ CELL = 500.0
 _FOREST = 0  # stands for the region's own closed forest class
 
 _AFFINITY: dict[str, dict[int, float]] = {
-    "broadleaf forest": {_FOREST: 1.1, 8: 0.55, 9: 0.3},
-    "needleleaf forest": {_FOREST: 1.1, 8: 0.55, 9: 0.3},
-    "open woodland": {8: 0.85, 9: 0.6, _FOREST: 0.7, 10: 0.4},
-    "green scrub": {7: 0.78, 8: 0.66, 9: 0.6, 10: 0.55, 6: 0.3, 12: 0.3},
-    "dry scrub": {7: 0.95, 10: 0.68, 9: 0.5, 12: 0.45},
-    "meadow": {10: 0.85, 12: 0.68, 14: 0.5, 9: 0.45},
-    "dry grassland": {10: 1.0, 12: 0.5, 7: 0.25, 9: 0.35},
+    "broadleaf forest": {_FOREST: 1.1, 8: 0.5, 9: 0.3},
+    "needleleaf forest": {_FOREST: 1.1, 8: 0.5, 9: 0.3},
+    "open woodland": {8: 0.8, 9: 0.6, _FOREST: 0.72, 10: 0.4},
+    "green scrub": {7: 0.62, 8: 0.64, 9: 0.62, 10: 0.6, 6: 0.3, 12: 0.4},
+    "dry scrub": {7: 0.82, 10: 0.7, 9: 0.5, 12: 0.5},
+    "meadow": {10: 0.85, 12: 0.7, 14: 0.5, 9: 0.5},
+    "dry grassland": {10: 0.9, 12: 0.55, 7: 0.3, 9: 0.45},
     "floating plants": {17: 0.75, 11: 0.6, 9: 0.3},
     "mudflat": {17: 0.72, 11: 0.4, 9: 0.45, 10: 0.35},
-    "reed": {9: 0.85, 10: 0.62, 11: 0.58, 12: 0.4, 17: 0.2},
-    "wet meadow": {9: 0.8, 10: 0.75, 11: 0.42, 12: 0.45},
+    "reed": {9: 0.82, 10: 0.64, 11: 0.58, 12: 0.45, 17: 0.2},
+    "wet meadow": {9: 0.78, 10: 0.75, 11: 0.45, 12: 0.5},
     "swamp forest": {8: 0.85, 11: 0.5, 9: 0.55, _FOREST: 0.45},
-    "green crop": {12: 1.0, 14: 0.6, 10: 0.45},
-    "ripe crop": {12: 1.0, 10: 0.6, 14: 0.4},
-    "fallow": {12: 0.95, 10: 0.5, 14: 0.4, 16: 0.1},
-    "paddy": {12: 0.95, 14: 0.6, 10: 0.3, 9: 0.25},
-    "orchard": {14: 0.8, 12: 0.65, 9: 0.5, 8: 0.4},
-    "town centre": {13: 1.25, 16: 0.1},
-    "housing": {13: 0.85, 14: 0.4, 9: 0.3, 12: 0.3},
-    "industry": {13: 1.2, 16: 0.2},
-    "park": {13: 0.5, 9: 0.45, 14: 0.4},
-    "street": {13: 0.8, 12: 0.3},
-    "beach": {17: 0.5, 7: 1.05, 10: 0.3, 16: 0.4},
-    "rock": {7: 1.1, 10: 0.5, 16: 0.3},
-    "bare soil": {7: 1.15, 10: 0.4, 12: 0.3, 16: 0.35},
-    "salt pan": {7: 1.1, 17: 0.5, 16: 0.5},
+    "green crop": {12: 1.05, 14: 0.6, 10: 0.4},
+    "ripe crop": {12: 1.05, 10: 0.55, 14: 0.4},
+    "fallow": {12: 1.0, 10: 0.45, 14: 0.4, 16: 0.1},
+    "paddy": {12: 1.0, 14: 0.6, 10: 0.3, 9: 0.25},
+    "orchard": {14: 0.8, 12: 0.7, 9: 0.5, 8: 0.4},
+    "town centre": {13: 1.15, 16: 0.1},
+    "housing": {13: 0.8, 14: 0.4, 9: 0.3, 12: 0.35},
+    "industry": {13: 1.1, 16: 0.25},
+    "park": {13: 0.4, 9: 0.45, 14: 0.4},
+    "street": {13: 0.7, 12: 0.3},
+    "beach": {7: 1.3, 17: 0.5, 10: 0.3, 16: 0.5},
+    "rock": {7: 1.4, 10: 0.5, 16: 0.4},
+    "bare soil": {7: 1.5, 10: 0.4, 12: 0.3, 16: 0.5},
+    "salt pan": {7: 1.3, 17: 0.5, 16: 0.6},
     "deep water": {17: 1.0},
     "silty water": {17: 1.0},
     "shallow water": {17: 1.0},
@@ -98,7 +98,7 @@ def labels(
     kinds = len(COVERS)
     tally = np.bincount((cell * kinds + land.cover).ravel(), minlength=grid[0] * grid[1] * kinds).astype(np.float32)
     share = tally.reshape(*grid, kinds)
-    smooth = ndimage.gaussian_filter(share, (0.5, 0.5, 0), mode="nearest")
+    smooth = ndimage.gaussian_filter(share, (0.75, 0.75, 0), mode="nearest")
     share = smooth / np.maximum(smooth.sum(axis=2, keepdims=True), 1e-6)
     score = np.einsum("ijk,kc->ijc", share, _affinity(region))
     errors = ndimage.gaussian_filter(rng.standard_normal((*grid, 18)), (1.3, 1.3, 0), mode="nearest")

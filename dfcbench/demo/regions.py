@@ -89,7 +89,7 @@ KHABAROVSK = Region(
                     lots=(16, 45)),
         ),
         "test": (
-            Setting("hills", (52, 9, 15, 5, 12, 4, 1, 3), relief=70, rugged=0.5, river=60, floodplain=400),
+            Setting("hills", (48, 9, 16, 8, 12, 4, 1, 2), relief=70, rugged=0.5, river=60, floodplain=400),
         ),
     },
 )  # fmt: skip
@@ -113,8 +113,8 @@ KIPPA_RING = Region(
             Setting("hinterland", (27, 11, 22, 8, 10, 7, 3, 12), relief=24, tilt=0.6, river=80, floodplain=700, towns=3),
         ),
         "test": (
-            Setting("suburbs", (25, 8, 20, 5, 6, 25, 3, 8), relief=20, tilt=0.5, river=70, floodplain=500, towns=4),
-            Setting("passage", (17, 7, 14, 9, 9, 8, 4, 32), sea=0.29, relief=12, tilt=1.4, towns=2),
+            Setting("suburbs", (25, 8, 21, 7, 6, 22, 3, 8), relief=20, tilt=0.5, river=70, floodplain=500, towns=4),
+            Setting("passage", (15, 7, 13, 14, 8, 7, 4, 32), sea=0.29, relief=12, tilt=1.4, towns=2),
         ),
     },
 )  # fmt: skip
@@ -187,7 +187,7 @@ MEXICO_CITY = Region(
     forest_igbp=5, vigour=-0.3, moisture=-0.3, haze=0.20, vapour=0.36, cirrus=12, sun=(48, 150), wind=-0.2,
     settings={
         "test": (
-            Setting("basin", (5, 8, 12, 3, 12, 47, 7, 5), relief=14, towns=5, lots=(7, 22)),
+            Setting("basin", (6, 9, 14, 3, 14, 42, 7, 5), relief=14, towns=5, lots=(7, 22)),
             Setting("slopes", (32, 17, 17, 1, 17, 12, 4, 1), relief=110, rugged=0.6, towns=3, lots=(7, 22)),
         ),
     },
@@ -229,7 +229,7 @@ MUMBAI = Region(
     forest_igbp=4, vigour=0.0, moisture=0.1, haze=0.32, vapour=0.22, cirrus=14, sun=(50, 145), wind=0.0,
     settings={
         "test": (
-            Setting("creek", (5, 5, 5, 19, 3, 25, 6, 32), sea=0.28, relief=10, tilt=1.3, river=350, floodplain=900,
+            Setting("creek", (5, 5, 5, 23, 3, 22, 5, 32), sea=0.28, relief=10, tilt=1.3, river=350, floodplain=900,
                     towns=4, lots=(6, 15)),
             Setting("hinterland", (27, 16, 18, 3, 21, 8, 4, 3), relief=50, rugged=0.4, river=60, floodplain=500,
                     towns=3, lots=(6, 15)),

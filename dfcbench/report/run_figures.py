@@ -6,8 +6,8 @@ import numpy as np
 
 from dfcbench import rasters
 from dfcbench.contest import FusionContest
+from dfcbench.maps import map_path
 from dfcbench.report.figures import PatchView, confusion_figure, panel_figure
-from dfcbench.runner import predictions_of
 from dfcbench.submission import ARTIFACTS, Submission
 
 PANEL = 4
@@ -26,8 +26,6 @@ def illustrate(contest: FusionContest, method: str, submission: Submission) -> N
     if submission.scores is not None:
         confusion_figure(submission.confusion, folder / "confusion.png", title)
     patches = contest.scored
-    records = [record for record in contest.archive.splits[contest.split] if record.id in set(patches.ids)]
-    maps = predictions_of(submission.folder, records)
     chosen = np.unique(np.linspace(0, len(patches) - 1, PANEL).round().astype(int))
     references = contest.reference if contest.has_reference else None
     views = []
@@ -36,7 +34,7 @@ def illustrate(contest: FusionContest, method: str, submission: Submission) -> N
         views.append(
             PatchView(
                 name=patch.id,
-                prediction=rasters.read(maps[patch.id])[0],
+                prediction=rasters.read(map_path(submission.folder, patch.id))[0],
                 s2=patch.s2 if "s2" in patch.modalities else None,
                 s1=patch.s1 if "s1" in patch.modalities and "s2" not in patch.modalities else None,
                 low=patch.low if "low" in patch.modalities else None,
