@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from dfcbench.archive import Archive
 from dfcbench.errors import DataError, HiddenError, UsageError
 from dfcbench.files import cache_directory, write_json
-from dfcbench.method import Needs
+from dfcbench.method import Needs, Server
 from dfcbench.patches import LabelledPatchSet, PatchSet
 from dfcbench.scheme import CODES, SCORED_CODES
 
@@ -99,6 +99,11 @@ class FusionContest:
                 f"{self.archive.root}: this method trains on SEN12MS, which is not here. "
                 "Put SEN12MS/ROIs1158_spring etc. beside DFC2020, or choose another method."
             )
+        if needs.feedback and not self.has_reference:
+            raise DataError(
+                f"{self.archive.root}: this method asks the contest's server for scores, and the {self.split} split "
+                "has no high-resolution labels here to score with."
+            )
         missing = _shown(needs) - self.scored.modalities
         if missing:
             raise DataError(
@@ -106,7 +111,7 @@ class FusionContest:
                 "which this method needs. `dfcbench data verify` lists them."
             )
 
-    def view(self, needs: Needs, prepare: Prepare | None = None) -> ContestView:
+    def view(self, needs: Needs, prepare: Prepare | None = None, feedback: Server | None = None) -> ContestView:
         """What a method with these needs is shown; checked first, see ``check``."""
         self.check(needs)
         wanted = _shown(needs)
@@ -123,7 +128,7 @@ class FusionContest:
         prior: NDArray[np.float64] | None = None
         if needs.labels != "none" and archive.has_labels("validation"):
             prior = label_prior(archive)
-        return ContestView(self.track, self.split, needs, sets, prior, prepare or _as_it_is)
+        return ContestView(self.track, self.split, needs, sets, prior, prepare or _as_it_is, feedback)
 
     def _limited(self, patches: PatchSet) -> PatchSet:
         if self.limit is None:
@@ -151,6 +156,7 @@ class ContestView:
         sets: dict[str, tuple[str, PatchSet]],
         prior: NDArray[np.float64] | None,
         prepare: Prepare,
+        feedback: Server | None,
     ) -> None:
         self.track = track
         self.split = split
@@ -158,6 +164,7 @@ class ContestView:
         self._sets = sets
         self._prior = prior
         self._prepare = prepare
+        self._feedback = feedback
         self._ready: dict[str, PatchSet] = {}
 
     def _patches(self, name: str, refusal: str) -> PatchSet:
@@ -213,6 +220,16 @@ class ContestView:
                 "lack (lc_validation.zip, dfc_validation.zip), or the method's needs say that it sees no labels."
             )
         return self._prior.copy()
+
+    @property
+    def feedback(self) -> Server:
+        """The contest's server, for methods that are tuned on its answers."""
+        if self._feedback is None or not self._needs.feedback:
+            raise HiddenError(
+                "contest.feedback: a method that asks the contest's server must say so, Needs(feedback=True); boards "
+                "rank it apart, as leaderboard-tuned."
+            )
+        return self._feedback
 
     def to_predict(self) -> PatchSet:
         """The patches that ``predict`` is asked for."""

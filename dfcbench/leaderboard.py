@@ -15,9 +15,8 @@ from typing import Any
 from dfcbench.errors import SubmissionError
 from dfcbench.published import PublishedResult, load, select
 from dfcbench.scoring import Scores
-from dfcbench.submission import Submission
+from dfcbench.submission import TUNED_BADGE, Submission
 
-TUNED_BADGE = "leaderboard-tuned"
 MAPS_BADGE = "maps only"
 
 KINDS = ("ranked", TUNED_BADGE, MAPS_BADGE, "partial", "unscored")

@@ -27,6 +27,7 @@ from dfcbench.scheme import CODES, NO_LABEL, SCORED_CODES
 from dfcbench.threads import in_order
 
 __all__ = [
+    "Answer",
     "Contest",
     "Field",
     "Method",
@@ -64,12 +65,14 @@ class Needs:
 
     inputs: any of ``s1`` and ``s2``. labels: ``none``, ``low`` (low-resolution labels) or ``high`` (the high-resolution
     labels that Track 2 shows). transductive: it is fitted on the images that are scored. training: it uses SEN12MS.
+    feedback: it asks the contest's server for scores, and so is tuned on the leaderboard.
     """
 
     inputs: frozenset[str] = MODALITIES
     labels: Literal["none", "low", "high"] = "low"
     transductive: bool = False
     training: bool = False
+    feedback: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "inputs", frozenset(self.inputs))
@@ -77,6 +80,18 @@ class Needs:
             raise ContractError(f"Needs(inputs={sorted(self.inputs)}): inputs are any of 's1' and 's2'.")
         if self.labels not in ("none", "low", "high"):
             raise ContractError(f"Needs(labels={self.labels!r}): labels are 'none', 'low' or 'high'.")
+
+
+FEEDBACK_LIMIT = 10
+"""Answers that the contest's server gave a team in the test phase."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A server's answer, as fractions; ``producers_accuracy`` by ``SCORED_CODES``, None for classes that are absent."""
+
+    average_accuracy: float | None
+    producers_accuracy: tuple[float | None, ...]
 
 
 @dataclass(frozen=True)
@@ -184,6 +199,24 @@ class Contest(Protocol):
     @property
     def label_prior(self) -> NDArray[np.float64]:
         """p(high-resolution class | low-resolution class), shape (10, 8): rows CODES, columns SCORED_CODES."""
+        ...
+
+    @property
+    def feedback(self) -> Server:
+        """The contest's server: only for methods whose needs say ``feedback``."""
+        ...
+
+
+class Server(Protocol):
+    """The contest's server, which scores maps of the whole split and answers ``FEEDBACK_LIMIT`` times at most."""
+
+    @property
+    def remaining(self) -> int:
+        """How many answers are left."""
+        ...
+
+    def __call__(self, predictions: Iterable[Prediction]) -> Answer:
+        """The answer for these maps, one per patch of the split; maps asked for again cost nothing."""
         ...
 
 

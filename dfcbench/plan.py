@@ -17,7 +17,7 @@ from dfcbench.errors import PluginError, SubmissionError, UsageError
 from dfcbench.machine import commit, software
 from dfcbench.method import Method, Needs, Params, Part
 from dfcbench.registry import Loaded, Registry
-from dfcbench.submission import META, Submission
+from dfcbench.submission import META, TUNED_BADGE, Submission
 
 MOST_NESTED = 8
 """Parts of parts of parts: deeper than this, a method is taken to be made of itself."""
@@ -138,6 +138,8 @@ class Plan:
             badges.append("transductive")
         if self.needs.labels == "high":
             badges.append("HR labels")
+        if self.needs.feedback:
+            badges.append(TUNED_BADGE)
         return list(dict.fromkeys(badges))
 
     def describe(self) -> dict[str, Any]:
@@ -163,6 +165,7 @@ class Plan:
                 "labels": self.needs.labels,
                 "transductive": self.needs.transductive,
                 "training": self.needs.training,
+                "feedback": self.needs.feedback,
             },
             "badges": self.badges,
             "parts": {name: part.key for name, part in self.parts.items()},

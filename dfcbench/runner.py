@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 from dfcbench import rasters
 from dfcbench.contest import ContestView
 from dfcbench.errors import ContractError, DataError, DfcbenchError, MethodCrash, SubmissionError, UsageError
+from dfcbench.feedback import Feedback
 from dfcbench.files import cache_directory, write_json
 from dfcbench.maps import (
     SubmissionMaps,
@@ -30,7 +31,7 @@ from dfcbench.maps import (
     write_labels,
     write_probabilities,
 )
-from dfcbench.method import RunContext
+from dfcbench.method import FEEDBACK_LIMIT, RunContext
 from dfcbench.packing import pack_where_it_pays
 from dfcbench.patches import Patch, PatchSet
 from dfcbench.plan import Plan, Ready
@@ -50,6 +51,8 @@ from dfcbench.submission import (
 log = logging.getLogger("dfcbench")
 
 WORK = "work"
+LEDGER = "feedback.json"
+"""The server's answers; not set aside when a run starts over, as they were given."""
 TIMING = "timing.json"
 LOG = "run.log"
 
@@ -147,7 +150,7 @@ class _Run:
     def go(self, illustrate: Callable[[Plan, Submission], None] | None) -> None:
         plan = self.plan
         log.info("run %s: %s", plan.key, json.dumps(plan.describe()))
-        self.map_patches()
+        answers = self.map_patches()
         if plan.contest.has_reference:
             with self.timing.stage("score"):
                 self.observer.stage("score")
@@ -155,12 +158,15 @@ class _Run:
         if illustrate is not None:
             illustrate(plan, Submission(self.folder))
         write_json(self.folder / TIMING, {"seconds": self.timing.seconds, "workers": plan.workers})
-        write_submission(self.folder, {**plan.describe(), "status": FINISHED})
+        answered = {} if answers is None else {"feedback": {"answers": answers, "limit": FEEDBACK_LIMIT}}
+        write_submission(self.folder, {**plan.describe(), **answered, "status": FINISHED})
         shutil.rmtree(self.work, ignore_errors=True)
 
-    def map_patches(self) -> None:
-        """Fit, unless that is done, and predict what is missing."""
-        view = self.plan.contest.view(self.plan.needs, self._packed)
+    def map_patches(self) -> int | None:
+        """Fit, unless that is done, and predict what is missing; how many answers the server gave, if one was asked."""
+        contest = self.plan.contest
+        feedback = Feedback(contest.reference, self.folder / LEDGER) if self.plan.needs.feedback else None
+        view = contest.view(self.plan.needs, self._packed, feedback)
         run = self._context()
         try:
             with self.timing.stage("fit"):
@@ -169,6 +175,7 @@ class _Run:
                 self._predict(view.to_predict(), run)
         finally:
             self.metrics.flush()
+        return None if feedback is None else FEEDBACK_LIMIT - feedback.remaining
 
     def _context(self) -> RunContext:
         return RunContext(
@@ -360,7 +367,7 @@ def _logged(path: Path) -> Iterator[None]:
 
 def _set_aside(folder: Path) -> None:
     """Make room for a run from scratch; what lay there is kept beside it under a name that starts with a dot."""
-    kept = [path for path in folder.iterdir() if path.name not in (".lock", LOG)]
+    kept = [path for path in folder.iterdir() if path.name not in (".lock", LOG, LEDGER)]
     if not kept:
         return
     number = 1

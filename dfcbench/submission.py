@@ -34,6 +34,9 @@ FITTED = "fitted"
 
 FINISHED = "finished"
 
+TUNED_BADGE = "leaderboard-tuned"
+"""Of runs that asked the contest's server for scores of the split that they are scored on."""
+
 _TOLERANCE = 1e-9
 """Largest difference between stored scores and those computed anew: rounding of intervals, nothing more."""
 

@@ -212,7 +212,7 @@ class Fit:
             records.append(statistics.by_code, log_prior)
             label_bound += label_likelihood(model, statistics.by_code[None], log_prior[None])
         label_bound /= total.pixels
-        bound = total.bound(model, texture) / total.pixels
+        bound = total.bound(model, tables) / total.pixels
         labels = number >= schedule.label_warm_up
         model = maximise(model, total, tables.centre, bags=texture, labels=labels)
         for _ in range(schedule.label_rounds - 1 if labels else 0):
@@ -267,13 +267,13 @@ def infer(engine: Engine, model: BagModel, view: View, passes: int, tolerance: f
     Starts from the colours alone, then sweeps until the patch's bound settles, ``passes`` times at most. It depends on
     the patch and the parameters only.
     """
-    result = engine.sweep(model.tables(engine.dtype, False), view, None, labels=passes == 0)
+    tables = model.tables(engine.dtype, texture=False)
+    result = engine.sweep(tables, view, None)
+    bound = result.statistics.bound(model, tables) / result.statistics.pixels
     tables = model.tables(engine.dtype)
-    bound = result.statistics.bound(model, texture=False) / result.statistics.pixels
     for number in range(passes):
-        last = number + 1 == passes
         result = engine.sweep(tables, view, result.state, labels=True)
-        previous, bound = bound, result.statistics.bound(model) / result.statistics.pixels
-        if last or (number and abs(bound - previous) < tolerance * abs(previous)):
+        previous, bound = bound, result.statistics.bound(model, tables) / result.statistics.pixels
+        if number and abs(relative_change(bound, previous)) < tolerance:
             break
     return result.q_label, bound

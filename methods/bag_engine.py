@@ -134,9 +134,7 @@ class CpuEngine:
             kernels.colour_features(view.x[:, band], tables.centre, kappa[band], features[:, at + LABELS :])
             q = take("q", (n, s.clusters), self.dtype)
             np.matmul(features, tables.to_cluster, out=q)
-            log_total, mean_logit = kernels.colour_posterior(q)
-            statistics.log_total += log_total
-            statistics.mean_logit += mean_logit
+            statistics.log_total += kernels.colour_posterior(q)
             statistics.moments += features.T @ q
             kernels.code_counts(q, view.low[band], statistics.by_code)
             if dense is None:

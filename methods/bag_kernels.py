@@ -20,6 +20,8 @@ from numba import njit, types
 from numba.extending import overload
 from numpy.typing import NDArray
 
+from dfcbench.scheme import SCORED_CODES
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _FASTMATH = {"nnan", "nsz", "reassoc", "contract", "arcp"}
@@ -32,6 +34,7 @@ _LN_2 = np.float32(0.6931471805599453)
 _HALF = np.float32(0.5)
 _SMALLEST = np.float32(-86.0)
 _C2, _C3, _C4, _C5, _C6 = (np.float32(1 / math.factorial(k)) for k in range(2, 7))
+_LABELS = len(SCORED_CODES)  # known at compilation, so that loops over labels unroll
 _ONE = np.float32(1.0)
 _ZERO = np.float32(0.0)
 
@@ -72,21 +75,15 @@ def _exp_by_type(x: Any) -> Any:
 
 
 @kernel
-def _window_row_of_five(source: NDArray[Any], y: int, depth: int, columns: NDArray[Any], sums: NDArray[Any]) -> None:
-    """``window_row`` for radius 2 and a row with two rows above and below: each number is written once."""
-    length = source.shape[1]
-    above2, above, line, below, below2 = source[y - 2], source[y - 1], source[y], source[y + 1], source[y + 2]
-    for i in range(length):
-        columns[i] = (above2[i] + above[i]) + (line[i] + below[i]) + below2[i]
-    near, far = depth, 2 * depth
-    for i in range(far):
-        left = columns[i - near] if i >= near else 0 * columns[i]
-        sums[i] = left + columns[i] + columns[i + near] + columns[i + far]
-    for i in range(far, length - far):
-        sums[i] = (columns[i - far] + columns[i - near]) + (columns[i] + columns[i + near]) + columns[i + far]
-    for i in range(length - far, length):
-        right = columns[i + near] if i < length - near else 0 * columns[i]
-        sums[i] = columns[i - far] + columns[i - near] + columns[i] + right
+def _add(line: NDArray[Any], sums: NDArray[Any]) -> None:
+    for i in range(sums.size):
+        sums[i] += line[i]
+
+
+@kernel
+def _add_four(a: NDArray[Any], b: NDArray[Any], c: NDArray[Any], d: NDArray[Any], sums: NDArray[Any]) -> None:
+    for i in range(sums.size):
+        sums[i] += (a[i] + b[i]) + (c[i] + d[i])
 
 
 @kernel
@@ -95,22 +92,31 @@ def window_row(
 ) -> None:
     """Window sums of one image row. source (H, W * depth); writes sums (W * depth,), uses columns (W * depth,)."""
     height, length = source.shape
-    if radius == 2 and 2 <= y < height - 2 and length >= 4 * depth:
-        _window_row_of_five(source, y, depth, columns, sums)
-        return
     columns[:] = source[y]
-    for row in range(max(0, y - radius), min(height, y + radius + 1)):
-        if row != y:
-            line = source[row]
-            for i in range(length):
-                columns[i] += line[i]
+    if radius == 2 and 2 <= y < height - 2:
+        _add_four(source[y - 2], source[y - 1], source[y + 1], source[y + 2], columns)
+    else:
+        for row in range(max(0, y - radius), min(height, y + radius + 1)):
+            if row != y:
+                _add(source[row], columns)
     sums[:] = columns
-    for step in range(1, radius + 1):
-        shift = step * depth
-        for i in range(length - shift):
-            sums[i] += columns[i + shift]
-        for i in range(shift, length):
-            sums[i] += columns[i - shift]
+    far = 2 * depth
+    if radius == 2 and length >= 2 * far:
+        middle = sums[far : length - far]
+        before, after = columns[: length - 2 * far], columns[2 * far :]
+        _add_four(before, columns[depth : length - far - depth], columns[far + depth : length - depth], after, middle)
+        for step in range(1, 3):
+            shift = step * depth
+            _add(columns[shift : shift + far], sums[:far])
+            _add(columns[length - far - shift : length - shift], sums[length - far :])
+        _add(columns[:depth], sums[depth:far])
+        _add(columns[length - depth :], sums[length - far : length - depth])
+    else:
+        for step in range(1, radius + 1):
+            shift = step * depth
+            if shift < length:
+                _add(columns[shift:], sums[: length - shift])
+                _add(columns[: length - shift], sums[shift:])
 
 
 @kernel
@@ -182,23 +188,22 @@ def label_posterior(
 
     Returns the sum over pixels of sum_l q(l) [log p(l) - log q(l)].
     """
-    n, labels = evidence.shape
     gain = 0.0
-    for i in range(n):
+    for i in range(evidence.shape[0]):
         prior = log_prior[low[i]]
         q = posterior[i]
         top = evidence[i, 0] + prior[0]
-        for k in range(labels):
+        for k in range(_LABELS):
             top = max(top, evidence[i, k] + prior[k])
         total = top - top
         dot = top - top
-        for k in range(labels):
+        for k in range(_LABELS):
             e = _exp(evidence[i, k] + prior[k] - top)
             q[k] = e
             total += e
             dot += e * evidence[i, k]
         scale = 1 / total
-        for k in range(labels):
+        for k in range(_LABELS):
             q[k] *= scale
         gain += top + math.log(total) - dot / total
     return gain
@@ -220,18 +225,15 @@ def colour_features(x: NDArray[Any], centre: NDArray[Any], kappa: NDArray[Any], 
 
 
 @kernel
-def colour_posterior(logits: NDArray[Any]) -> tuple[float, float]:
-    """Turns logits (n, S) into q(s) in place; returns the sums over pixels of logsumexp and of the mean logit."""
+def colour_posterior(logits: NDArray[Any]) -> float:
+    """Turns logits (n, S) into q(s) in place; returns the sum over pixels of logsumexp."""
     n, clusters = logits.shape
     log_total = 0.0
-    mean = 0.0
     for i in range(n):
         q = logits[i]
         top = q[0]
-        raw = top - top
         for s in range(clusters):
             top = max(top, q[s])
-            raw += q[s]
         total = top - top
         for s in range(clusters):
             e = _exp(q[s] - top)
@@ -241,8 +243,7 @@ def colour_posterior(logits: NDArray[Any]) -> tuple[float, float]:
         for s in range(clusters):
             q[s] *= scale
         log_total += top + math.log(total)
-        mean += raw / clusters
-    return log_total, mean
+    return log_total
 
 
 @kernel
@@ -258,25 +259,23 @@ def code_counts(q: NDArray[Any], low: NDArray[np.uint8], counts: NDArray[np.floa
 def two_largest(q: NDArray[Any], clusters: NDArray[np.uint8], share: NDArray[np.float32]) -> None:
     """The two most probable clusters of each pixel and the first one's share among them.
 
-    q (n, S), S <= 256; clusters (n, 2); share (n,).
+    q (n, S) float32, S <= 256; clusters (n, 2); share (n,). Non-negative floats are ordered as their bits are, so the
+    index takes the place of the last eight bits and both searches become maxima of integers.
     """
     n, depth = q.shape
     for i in range(n):
-        first = 0
-        second = 1
-        if q[i, 1] > q[i, 0]:
-            first = 1
-            second = 0
-        for s in range(2, depth):
-            if q[i, s] > q[i, second]:
-                if q[i, s] > q[i, first]:
-                    second = first
-                    first = s
-                else:
-                    second = s
-        clusters[i, 0] = first
-        clusters[i, 1] = second
-        share[i] = q[i, first] / (q[i, first] + q[i, second])
+        row = q[i]
+        first = np.int32(-1)
+        for s in range(depth):
+            first = max(first, np.int32((np.float32(row[s]).view(np.int32) & ~255) | s))
+        second = np.int32(-1)
+        for s in range(depth):
+            key = np.int32((np.float32(row[s]).view(np.int32) & ~255) | s)
+            second = max(second, key if key != first else np.int32(-1))
+        a, b = first & 255, second & 255
+        clusters[i, 0] = a
+        clusters[i, 1] = b
+        share[i] = row[a] / (row[a] + row[b])
 
 
 @kernel

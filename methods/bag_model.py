@@ -124,7 +124,7 @@ class Statistics:
     """Sums over pixels, float64, that the M step and the bound need; sums of statistics are statistics of the union.
 
     moments (K, S) = features^T q(s); bags (B,) = sum of q(b); by_code (11, S) = sum of q(s) over the pixels of each
-    low-resolution code; bag_entropy, label_gain, log_total, mean_logit as the kernels return them. All before smoothing.
+    low-resolution code; bag_entropy, label_gain, log_total as the kernels return them. All before smoothing.
     """
 
     moments: Array
@@ -134,7 +134,6 @@ class Statistics:
     bag_entropy: float = 0.0
     label_gain: float = 0.0
     log_total: float = 0.0
-    mean_logit: float = 0.0
 
     @classmethod
     def zeros(cls, tables: Tables) -> Statistics:
@@ -149,18 +148,19 @@ class Statistics:
         self.bag_entropy += other.bag_entropy
         self.label_gain += other.label_gain
         self.log_total += other.log_total
-        self.mean_logit += other.mean_logit
 
-    def bound(self, model: BagModel, texture: bool = True) -> float:
-        """The bound on the log-evidence, in nats, of the posteriors just computed under ``model``.
+    def bound(self, model: BagModel, tables: Tables) -> float:
+        """The bound on the log-evidence, in nats, of the posteriors just computed with ``tables`` of ``model``.
 
         Without texture it is that of the model without bags, and the two are not comparable.
         """
         s = model.settings
         share = _blended(s.clusters, s.smoothing)
-        total = self.label_gain + (1 - share) * self.log_total + share * self.mean_logit
+        # Rows of q(s) sum to 1, so the features' sums are there, and from them the mean over s of all logits.
+        mean_logit = float(self.moments.sum(axis=1) @ tables.to_cluster.astype(np.float64).mean(axis=1))
+        total = self.label_gain + (1 - share) * self.log_total + share * mean_logit
         total += self.pixels * share * np.log(s.clusters)
-        if texture:
+        if tables.texture:
             share = _blended(s.bags, s.smoothing)
             total += (1 - share) * self.bag_entropy + self.pixels * share * np.log(s.bags)
             total += float(self.bags @ blend(s.bags, s.smoothing) @ np.log(model.bag_share))

@@ -52,7 +52,6 @@ class TorchEngine:
         stacked = torch.cat(features, dim=1)
         logits = stacked @ self._to(tables.to_cluster)
         statistics.log_total = float(torch.logsumexp(logits, dim=1).double().sum())
-        statistics.mean_logit = float(logits.mean(dim=1).double().sum())
         q = torch.softmax(logits, dim=1)
         q = torch.where(q > TINY_POSTERIOR, q, 0)
         statistics.moments = (stacked.T @ q).double().cpu().numpy()

@@ -108,7 +108,8 @@ class Plain:
         out = np.empty((len(self.x), len(self.mean)))
         for i in range(len(self.x)):
             for s in range(len(self.mean)):
-                terms = -0.5 * ((self.x[i] - self.mean[s]) ** 2 / self.variance[s] + np.log(2 * np.pi * self.variance[s]))
+                distance = (self.x[i] - self.mean[s]) ** 2 / self.variance[s]
+                terms = -0.5 * (distance + np.log(2 * np.pi * self.variance[s]))
                 out[i, s] = self.kappa[i] * float((self.weights * terms).sum())
         return out
 

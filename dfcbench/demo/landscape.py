@@ -98,7 +98,7 @@ def _suitability(
     result[4] = -0.8 * steep - 0.25 * low + 0.9 * patchy(200, 3.2)
     result[5] = -1.3 * np.minimum(town_fall, 6) - 0.4 * steep - 0.5 * low + 0.45 * patchy(90, 2.6)
     beach = np.exp(-ground.shore_distance / np.float32(60)) * (fractal(rng, shape, 2.5, 150, 24) + 0.6)
-    pits = np.maximum(patchy(220, 3.6) - 0.9, 0)
+    pits = np.maximum(patchy(220, 3.2) - 0.9, 0)
     sites = uniform_hash(int(rng.integers(2**31)), fields.key) > np.float32(0.975)
     result[6] = 0.5 * np.maximum(steep - 0.8, 0) + 1.7 * pits + 1.4 * beach + 0.1 * patchy(60)
     result[6] += np.where(sites, np.exp(-np.abs(town_fall - 1)), np.float32(0))  # building land and tips around towns
@@ -170,7 +170,7 @@ def _covers(
         6: normal_hash(seed + 5, fields.key) + 0.3 * wander,
         7: np.minimum(town_fall, 3) + 0.6 * normal_hash(seed + 9, streets.key) + 0.2 * wander,
         9: 0.6 * np.log1p(ground.shore_distance / 50) + 8 * ground.steepness + 0.5 * wander + 0.3 * local,
-        10: np.log1p(ground.depth / np.float32(60)) + 0.7 * fractal(rng, shape, 3.4, longest=350, shortest=12),
+        10: np.log1p(ground.depth / np.float32(60)) + 0.4 * fractal(rng, shape, 3.2, longest=350, shortest=12),
     }
     cover = np.zeros(shape, np.uint8)
     for code, weights in region.covers.items():

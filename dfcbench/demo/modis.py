@@ -29,7 +29,7 @@ _AFFINITY: dict[str, dict[int, float]] = {
     "green scrub": {7: 0.62, 8: 0.64, 9: 0.62, 10: 0.6, 6: 0.3, 12: 0.4},
     "dry scrub": {7: 0.82, 10: 0.7, 9: 0.5, 12: 0.5},
     "meadow": {10: 0.85, 12: 0.7, 14: 0.5, 9: 0.5},
-    "dry grassland": {10: 0.9, 12: 0.55, 7: 0.3, 9: 0.45},
+    "dry grassland": {10: 0.86, 12: 0.6, 7: 0.3, 9: 0.5},
     "floating plants": {17: 0.75, 11: 0.6, 9: 0.3},
     "mudflat": {17: 0.72, 11: 0.4, 9: 0.45, 10: 0.35},
     "reed": {9: 0.82, 10: 0.64, 11: 0.58, 12: 0.45, 17: 0.2},
@@ -98,7 +98,7 @@ def labels(
     kinds = len(COVERS)
     tally = np.bincount((cell * kinds + land.cover).ravel(), minlength=grid[0] * grid[1] * kinds).astype(np.float32)
     share = tally.reshape(*grid, kinds)
-    smooth = ndimage.gaussian_filter(share, (0.75, 0.75, 0), mode="nearest")
+    smooth = ndimage.gaussian_filter(share, (0.55, 0.55, 0), mode="nearest")
     share = smooth / np.maximum(smooth.sum(axis=2, keepdims=True), 1e-6)
     score = np.einsum("ijk,kc->ijc", share, _affinity(region))
     errors = ndimage.gaussian_filter(rng.standard_normal((*grid, 18)), (1.3, 1.3, 0), mode="nearest")

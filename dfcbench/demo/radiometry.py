@@ -133,14 +133,14 @@ def _reflectance(land: Landscape, seen: Look) -> Field:
 
 
 def _stir(surface: Field, land: Landscape) -> None:
-    """Water has no inner borders: smooth its reflectance over some 120 m, within the water only. Works in place."""
+    """Water has no inner borders: smooth its reflectance over some 200 m, within the water only. Works in place."""
     water = np.array([c.code == WATER for c in COVERS])[land.cover]
     if not water.any():
         return
     weight = water.astype(np.float32)
-    coarse = ndimage.gaussian_filter(shrink(weight, 4), 3.0, truncate=2.5) + np.float32(1e-6)
+    coarse = ndimage.gaussian_filter(shrink(weight, 4), 4.5, truncate=2.0) + np.float32(1e-6)
     for band in surface:
-        smooth = ndimage.gaussian_filter(shrink(band * weight, 4), 3.0, truncate=2.5) / coarse
+        smooth = ndimage.gaussian_filter(shrink(band * weight, 4), 4.5, truncate=2.0) / coarse
         np.copyto(band, enlarge(smooth, 4), where=water)
 
 

@@ -89,7 +89,7 @@ KHABAROVSK = Region(
                     lots=(16, 45)),
         ),
         "test": (
-            Setting("hills", (48, 9, 16, 8, 12, 4, 1, 2), relief=70, rugged=0.5, river=60, floodplain=400),
+            Setting("hills", (48, 7, 16, 9, 12, 4, 2, 2), relief=70, rugged=0.5, river=60, floodplain=400),
         ),
     },
 )  # fmt: skip
@@ -164,9 +164,9 @@ CAPE_TOWN = Region(
             Setting("peninsula", (3, 14, 5, 1, 2, 5, 6, 64), sea=0.63, relief=45, rugged=0.5, tilt=1.8, towns=2),
         ),
         "test": (
-            Setting("wheat and scrub", (3, 32, 15, 2, 33, 6, 7, 2), relief=35, rugged=0.3, river=40, floodplain=500,
+            Setting("wheat and scrub", (3, 27, 17, 2, 34, 6, 8, 3), relief=35, rugged=0.3, river=40, floodplain=500,
                     lots=(22, 45)),
-            Setting("city and mountain", (6, 24, 8, 2, 7, 28, 8, 17), sea=0.15, relief=70, rugged=0.6, tilt=1.0,
+            Setting("city and mountain", (6, 20, 10, 3, 8, 26, 9, 18), sea=0.15, relief=70, rugged=0.6, tilt=1.0,
                     towns=4),
         ),
     },
@@ -188,7 +188,7 @@ MEXICO_CITY = Region(
     settings={
         "test": (
             Setting("basin", (6, 9, 14, 3, 14, 42, 7, 5), relief=14, towns=5, lots=(7, 22)),
-            Setting("slopes", (32, 17, 17, 1, 17, 12, 4, 1), relief=110, rugged=0.6, towns=3, lots=(7, 22)),
+            Setting("slopes", (33, 13, 18, 1, 19, 10, 4, 2), relief=110, rugged=0.6, towns=3, lots=(7, 22)),
         ),
     },
 )  # fmt: skip
@@ -231,7 +231,7 @@ MUMBAI = Region(
         "test": (
             Setting("creek", (5, 5, 5, 23, 3, 22, 5, 32), sea=0.28, relief=10, tilt=1.3, river=350, floodplain=900,
                     towns=4, lots=(6, 15)),
-            Setting("hinterland", (27, 16, 18, 3, 21, 8, 4, 3), relief=50, rugged=0.4, river=60, floodplain=500,
+            Setting("hinterland", (27, 12, 19, 4, 22, 8, 4, 4), relief=50, rugged=0.4, river=60, floodplain=500,
                     towns=3, lots=(6, 15)),
         ),
     },

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dfcbench.files import write_text
-from dfcbench.leaderboard import MAPS_BADGE, TUNED_BADGE, Entry, Leaderboard, Section
+from dfcbench.leaderboard import MAPS_BADGE, Entry, Leaderboard, Section
 from dfcbench.published import PROTOCOLS, PublishedResult
 from dfcbench.report.tables import Cell, Column, Table, best_in_columns, escape_markdown, to_csv, to_markdown
 from dfcbench.scheme import SCORED_NAMES
+from dfcbench.submission import TUNED_BADGE
 
 _SHORT = {
     "Shrubland": "Shrub.",

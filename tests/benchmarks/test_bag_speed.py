@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 from dfcbench_methods.bag_engine import CpuEngine, Pairs, View
-from dfcbench_methods.bag_model import BagModel, Settings
+from dfcbench_methods.bag_model import BagModel, Settings, maximise
 from threadpoolctl import threadpool_limits
 
 SIDE, CHANNELS, CLUSTERS, BAGS = 256, 12, 32, 32
@@ -34,7 +34,7 @@ class Case:
 
 @pytest.fixture(scope="module")
 def case() -> Case:
-    """Regions of 12 colours, as many clusters around them, and the state after a first sweep."""
+    """Square fields of 12 colours, and a model and state fitted to them for some sweeps, as at work."""
     generator = np.random.default_rng(0)
     rows, columns = np.mgrid[:SIDE, :SIDE] // 16
     region = generator.integers(12, size=(SIDE // 16, SIDE // 16))[rows, columns].ravel()
@@ -55,7 +55,12 @@ def case() -> Case:
         log_prior=np.log(generator.dirichlet(np.ones(8), 11)).astype(np.float32),
         shape=(SIDE, SIDE),
     )
-    state = CpuEngine(settings).sweep(model.tables(np.float32, False), view, None).state
+    engine = CpuEngine(settings)
+    state = engine.sweep(model.tables(np.float32, texture=False), view, None).state
+    for _ in range(6):
+        tables = model.tables(np.float32)
+        result = engine.sweep(tables, view, state)
+        model, state = maximise(model, result.statistics, tables.centre), result.state
     assert isinstance(state, Pairs)
     return Case(model, view, state)
 
