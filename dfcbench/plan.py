@@ -133,7 +133,7 @@ class Plan:
     @property
     def badges(self) -> list[str]:
         """What a reader of a board must know about how the result came about."""
-        badges = [badge for part in self.parts.values() for badge in part.badges]
+        badges = [badge for part in self.parts.values() for badge in self._inherited(part)]
         if self.needs.transductive:
             badges.append("transductive")
         if self.needs.labels == "high":
@@ -141,6 +141,11 @@ class Plan:
         if self.needs.feedback:
             badges.append(TUNED_BADGE)
         return list(dict.fromkeys(badges))
+
+    def _inherited(self, part: Plan | Ready) -> list[str]:
+        """Badges that come with a part; being fitted on another split's images is no matter here."""
+        elsewhere = isinstance(part, Plan) and part.contest.split != self.contest.split
+        return [badge for badge in part.badges if not (elsewhere and badge == "transductive")]
 
     def describe(self) -> dict[str, Any]:
         """The content of submission.json, but for its format and status."""

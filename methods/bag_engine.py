@@ -127,10 +127,7 @@ class CpuEngine:
             features = take("features", (n, len(tables.to_cluster)), self.dtype)
             if q_bag is not None:
                 kernels.window_sums(q_bag, s.bags, s.radius, row, features)
-            evidence = self._evidence(state, band, tables.to_label, "label evidence")
-            statistics.label_gain += kernels.label_posterior(
-                evidence, view.low[band], view.log_prior, features[:, at : at + LABELS]
-            )
+            statistics.label_gain += self._labels(tables, view, state, band, features[:, at : at + LABELS])
             kernels.colour_features(view.x[:, band], tables.centre, kappa[band], features[:, at + LABELS :])
             q = take("q", (n, s.clusters), self.dtype)
             np.matmul(features, tables.to_cluster, out=q)
@@ -142,34 +139,44 @@ class CpuEngine:
             else:
                 dense[band] = q
             if q_label is not None:
-                q_label[:, band] = self._labels(tables, view, q, band)
+                shown = take("labels", (n, LABELS), self.dtype)
+                kernels.label_posterior(q @ tables.to_label, view.low[band], view.log_prior, shown)
+                q_label[:, band] = shown.T
         new = Pairs(pairs, share.astype(np.float16)) if dense is None else Dense(dense)
         return Sweep(statistics, new, None if q_label is None else q_label.reshape(LABELS, height, width))
 
-    def _evidence(self, state: State | None, band: slice, table: NDArray[Any], name: str) -> NDArray[Any]:
-        """q(s) times a table (S, K) for the pixels of a band: (n, K)."""
-        out = self._buffers.take(name, (band.stop - band.start, table.shape[1]), self.dtype)
-        if state is None:
-            out[:] = 0
-        elif isinstance(state, Dense):
-            np.matmul(state.q[band], table, out=out)
+    def _labels(
+        self, tables: Tables, view: View, state: State | None, band: slice, posterior: NDArray[Any]
+    ) -> float:
+        """q(l) for a band into ``posterior`` (n, 8); returns its part of the bound."""
+        low = view.low[band]
+        gain: float
+        if isinstance(state, Pairs):
+            share = state.share[band].astype(np.float32)
+            gain = kernels.label_posterior_of_pairs(
+                state.clusters[band], share, tables.to_label, low, view.log_prior, posterior
+            )
         else:
-            kernels.mix_two(state.clusters[band], state.share[band].astype(np.float32), table, out)
-        return out
+            evidence = self._buffers.take("label evidence", posterior.shape, self.dtype)
+            if state is None:
+                evidence[:] = 0
+            else:
+                np.matmul(state.q[band], tables.to_label, out=evidence)
+            gain = kernels.label_posterior(evidence, low, view.log_prior, posterior)
+        return gain
 
     def _bags(self, tables: Tables, view: View, state: State | None, statistics: Statistics) -> NDArray[Any]:
         """q(b) for the whole patch, (H, W * B)."""
+        assert state is not None, "bags follow from q(s): the first sweep has tables without texture"
         height, width = view.shape
         length = width * self.settings.bags
-        evidence = self._evidence(state, slice(0, height * width), tables.to_bag, "bag evidence")
+        evidence = self._buffers.take("bag evidence", (height * width, self.settings.bags), self.dtype)
+        if isinstance(state, Dense):
+            np.matmul(state.q, tables.to_bag, out=evidence)
+        else:
+            kernels.mix_two(state.clusters, state.share.astype(np.float32), tables.to_bag, evidence)
         q_bag = self._buffers.take("q_bag", (height, length), self.dtype)
         statistics.bag_entropy += kernels.bag_posterior(
             evidence.reshape(height, length), tables.log_bag_share, self.settings.radius, q_bag, statistics.bags
         )
         return q_bag
-
-    def _labels(self, tables: Tables, view: View, q: NDArray[Any], band: slice) -> NDArray[Any]:
-        """q(l) that follows from q(s) of a band: (8, n)."""
-        out = self._buffers.take("labels", (len(q), LABELS), self.dtype)
-        kernels.label_posterior(q @ tables.to_label, view.low[band], view.log_prior, out)
-        return out.T

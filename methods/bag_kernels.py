@@ -181,6 +181,25 @@ def window_sums(source: NDArray[Any], depth: int, radius: int, first: int, out: 
 
 
 @kernel
+def _one_label_posterior(evidence: NDArray[Any], log_prior: NDArray[Any], posterior: NDArray[Any]) -> float:
+    """``label_posterior`` of one pixel, all (L,)."""
+    top = evidence[0] + log_prior[0]
+    for k in range(_LABELS):
+        top = max(top, evidence[k] + log_prior[k])
+    total = top - top
+    dot = top - top
+    for k in range(_LABELS):
+        e = _exp(evidence[k] + log_prior[k] - top)
+        posterior[k] = e
+        total += e
+        dot += e * evidence[k]
+    scale = 1 / total
+    for k in range(_LABELS):
+        posterior[k] *= scale
+    return top + math.log(total) - dot / total
+
+
+@kernel
 def label_posterior(
     evidence: NDArray[Any], low: NDArray[np.uint8], log_prior: NDArray[Any], posterior: NDArray[Any]
 ) -> float:
@@ -190,22 +209,43 @@ def label_posterior(
     """
     gain = 0.0
     for i in range(evidence.shape[0]):
-        prior = log_prior[low[i]]
-        q = posterior[i]
-        top = evidence[i, 0] + prior[0]
-        for k in range(_LABELS):
-            top = max(top, evidence[i, k] + prior[k])
-        total = top - top
-        dot = top - top
-        for k in range(_LABELS):
-            e = _exp(evidence[i, k] + prior[k] - top)
-            q[k] = e
-            total += e
-            dot += e * evidence[i, k]
-        scale = 1 / total
-        for k in range(_LABELS):
-            q[k] *= scale
-        gain += top + math.log(total) - dot / total
+        gain += _one_label_posterior(evidence[i], log_prior[low[i]], posterior[i])
+    return gain
+
+
+@kernel
+def label_posterior_of_pairs(
+    clusters: NDArray[np.uint8],
+    share: NDArray[np.float32],
+    table: NDArray[Any],
+    low: NDArray[np.uint8],
+    log_prior: NDArray[Any],
+    posterior: NDArray[Any],
+) -> float:
+    """``label_posterior`` where q(s) is what ``two_largest`` kept and table (S, L) turns it into evidence.
+
+    Pixels that belong to one cluster alone share their posterior with all others of the same code and cluster.
+    """
+    codes, depth = log_prior.shape[0], table.shape[0]
+    known = np.zeros((codes, depth), np.bool_)
+    gains = np.empty((codes, depth), np.float64)
+    shared = np.empty((codes, depth, _LABELS), posterior.dtype)
+    evidence = np.empty(_LABELS, posterior.dtype)
+    gain = 0.0
+    for i in range(low.size):
+        code, first = low[i], clusters[i, 0]
+        if share[i] == 1:
+            if not known[code, first]:
+                gains[code, first] = _one_label_posterior(table[first], log_prior[code], shared[code, first])
+                known[code, first] = True
+            gain += gains[code, first]
+            for k in range(_LABELS):
+                posterior[i, k] = shared[code, first, k]
+        else:
+            second = clusters[i, 1]
+            for k in range(_LABELS):
+                evidence[k] = table[second, k] + share[i] * (table[first, k] - table[second, k])
+            gain += _one_label_posterior(evidence, log_prior[code], posterior[i])
     return gain
 
 
@@ -284,12 +324,9 @@ def mix_two(
 ) -> None:
     """Rows of table (S, K) mixed in the proportions that ``two_largest`` kept: out (n, K)."""
     n, columns = out.shape
-    one = table[0, 0] - table[0, 0] + 1
     for i in range(n):
-        a = one * share[i]
-        b = one - a
         first = table[clusters[i, 0]]
         second = table[clusters[i, 1]]
         target = out[i]
         for k in range(columns):
-            target[k] = a * first[k] + b * second[k]
+            target[k] = second[k] + share[i] * (first[k] - second[k])

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dfcbench_methods import bag_em, bag_engine
-from dfcbench_methods.bag import CHANNELS, Bag, BagParams, Reader
 from pydantic import ValidationError
 
 from dfcbench.errors import UsageError
 from dfcbench.method import RunContext
+from dfcbench_methods import bag_em, bag_engine
+from dfcbench_methods.bag import CHANNELS, Bag, BagParams, Reader
 from tests.bag_maker import FakePatch, average_accuracy, make_contest
 
 SMALL: dict[str, Any] = {"clusters": 12, "bags": 6, "sweeps": 6, "label_rounds": 3}

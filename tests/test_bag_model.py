@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from dfcbench_methods import bag_engine
 from dfcbench_methods.bag_engine import CpuEngine, Dense, View
 from dfcbench_methods.bag_model import BagModel, Settings, Statistics, label_likelihood, label_round, maximise
 from dfcbench_methods.bag_torch import TorchEngine
-
 from tests.bag_maker import Plain, entropy, windows
 
 HEIGHT, WIDTH, CHANNELS = 9, 7, 3

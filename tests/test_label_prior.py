@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from dfcbench_methods.label_prior import image_prior, smoothed_prior
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from dfcbench.errors import ContractError
+from dfcbench_methods.label_prior import image_prior, smoothed_prior
 
 TABLE = np.random.default_rng(0).dirichlet(np.ones(8), size=10)
 

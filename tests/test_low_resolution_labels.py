@@ -5,9 +5,9 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import numpy as np
-from dfcbench_methods.low_resolution_labels import LowResolutionLabels
 
 from dfcbench.method import RunContext
+from dfcbench_methods.low_resolution_labels import LowResolutionLabels
 
 
 def test_labels_come_out_as_they_are_in_every_shape() -> None:

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from dfcbench.demo import parcels, terrain
+from dfcbench.demo.covers import COVER_INDEX, CROP, GRASS, URBAN, WATER, WET
 from dfcbench.demo.noise import Field, Shape, fractal, normal_hash, strongest, uniform_hash, white
 from dfcbench.demo.regions import Region, Setting
-from dfcbench.demo.spectra import COVER_INDEX, CROP, GRASS, URBAN, WATER, WET
 from dfcbench.demo.terrain import Terrain
 
 LAND: tuple[int, ...] = (1, 2, 4, 5, 6, 7, 9)
@@ -39,7 +39,7 @@ def build(rng: np.random.Generator, shape: Shape, region: Region, setting: Setti
     fields = parcels.divide(rng, shape, 120, *setting.lots, turn=0.35, warp=4.0)
     streets = parcels.divide(rng, shape, 55, 8.0, 15.0, turn=0.5, warp=1.5)
     towns, town_fall = _towns(rng, shape, ground, setting)
-    suitability = _suitability(rng, shape, ground, town_fall, fields)
+    suitability = _suitability(rng, shape, ground, town_fall, fields, setting.grain)
     water = _open_water(rng, shape, ground, float(shares[7]))
     code = _compete(suitability, shares[:7], water)
     label = _generalise(code)
@@ -79,7 +79,12 @@ def _towns(
 
 
 def _suitability(
-    rng: np.random.Generator, shape: Shape, ground: Terrain, town_fall: Field, fields: parcels.Parcels
+    rng: np.random.Generator,
+    shape: Shape,
+    ground: Terrain,
+    town_fall: Field,
+    fields: parcels.Parcels,
+    grain: float,
 ) -> Field:
     """(7, H, W): how well each land class fits each place, standardised terrain and noise."""
     steep = np.minimum(ground.steepness / np.float32(0.12), 3)
@@ -88,11 +93,11 @@ def _suitability(
     high = ground.height / np.float32(max(float(ground.height.std()), 1.0))
 
     def patchy(longest: float, slope: float = 3.1) -> Field:
-        return fractal(rng, shape, slope, longest=longest, shortest=4)
+        return fractal(rng, shape, slope, longest=longest * grain, shortest=4)
 
     result = np.empty((7, *shape), np.float32)
     result[0] = 0.5 * steep + 0.25 * high + 0.95 * patchy(160) + 0.14 * white(rng, shape, 1.6)
-    result[1] = 0.4 * steep + 0.2 * high - 0.6 * low + 0.95 * patchy(130) + 0.14 * white(rng, shape, 1.6)
+    result[1] = 0.4 * steep + 0.2 * high - 0.6 * low + 0.95 * patchy(160) + 0.14 * white(rng, shape, 1.6)
     result[2] = -0.2 * steep + 0.3 * low + 0.95 * patchy(120)
     result[3] = 2.3 * low + 1.1 * near - 0.9 * steep + 0.75 * patchy(150, 3.0)
     result[4] = -0.8 * steep - 0.25 * low + 0.9 * patchy(200, 3.2)
@@ -164,8 +169,8 @@ def _covers(
     wet = np.log1p(ground.above_water) + np.minimum(ground.shore_distance / np.float32(500), 3)
     gradient: dict[int, Field] = {
         1: 0.6 * ground.height / np.float32(max(float(ground.height.std()), 1.0)) + wander + 0.3 * local,
-        2: wander + 0.4 * local - 3 * (ground.slope_y - ground.slope_x),
-        4: wander + 0.6 * normal_hash(seed, fields.key) + 0.3 * np.log1p(ground.above_water),
+        2: wander + 0.4 * local - np.float32(3) * (ground.slope_y - ground.slope_x),
+        4: wander + 0.6 * normal_hash(seed, fields.key) + np.float32(0.3) * np.log1p(ground.above_water),
         5: 1.2 * wet + 0.7 * wander + 0.3 * local,
         6: normal_hash(seed + 5, fields.key) + 0.3 * wander,
         7: np.minimum(town_fall, 3) + 0.6 * normal_hash(seed + 9, streets.key) + 0.2 * wander,
@@ -197,7 +202,7 @@ def _details(
     minor: NDArray[np.bool_],
     major: NDArray[np.bool_],
 ) -> None:
-    """What no land-cover map of this grain shows: streets, hedges, trees, farms, ponds, clearings. Changes ``cover``."""
+    """What no map of this grain shows: streets, hedges, trees, farms, ponds, clearings. Changes ``cover``."""
     index = COVER_INDEX
     seed = int(rng.integers(2**31))
     fine = fractal(rng, shape, 2.0, longest=24, shortest=2.5)

@@ -1,4 +1,4 @@
-"""Random fields and hashes: the grain from which the demo landscape is built. All arrays are float32, sizes in pixels."""
+"""Random fields and hashes: the grain from which the demo landscape is built. Fields are float32, sizes in pixels."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def fractal(rng: np.random.Generator, shape: Shape, slope: float, longest: float
     amplitude[(square > np.float32(shortest**-2)) | (square == 0)] = 0
     spectrum = rng.standard_normal((*amplitude.shape, 2), dtype=np.float32).view(np.complex64)[..., 0]
     spectrum *= amplitude
-    field: Field = fft.irfft2(spectrum, s=(rows, columns), workers=1)[: small[0], : small[1]]
+    field = fft.irfft2(spectrum, s=(rows, columns), workers=1)[: small[0], : small[1]]
     sample = field[::3, ::3].astype(np.float64)
     field = (field - np.float32(sample.mean())) / np.float32(max(float(sample.std()), 1e-12))
     return enlarge(field, coarse) if coarse > 1 else field
@@ -70,7 +70,7 @@ def shrink(field: Field, factor: int) -> Field:
     """Mean over squares of ``factor`` pixels; both sides must be multiples of it."""
     rows, columns = field.shape
     bands = field.reshape(rows // factor, factor, columns).sum(axis=1)
-    total = bands[:, ::factor].copy()
+    total: Field = bands[:, ::factor].copy()
     for k in range(1, factor):
         total += bands[:, k::factor]
     total /= np.float32(factor * factor)

@@ -114,9 +114,10 @@ def roads(
     major = np.zeros(shape, bool)
     if exits > 2:
         side = rng.uniform(0.15, 0.85, 2)
-        ends = (np.array([0.0, side[0]]), np.array([1.0, side[1]]))
-        flip = rng.random() < 0.5
-        major = _line(shape, *((e[::-1] if flip else e) * size for e in ends), bend)
+        start, stop = np.array([0.0, side[0]]), np.array([1.0, side[1]])
+        if rng.random() < 0.5:
+            start, stop = start[::-1], stop[::-1]
+        major = _line(shape, start * size, stop * size, bend)
         major = ndimage.binary_dilation(major)
     return minor, major
 

@@ -18,7 +18,7 @@ HOLD_OUT: dict[str, tuple[int, ...]] = {
     "fall": (120, 39, 144, 35, 61, 47, 30, 141),
     "winter": (64, 146, 32, 107, 135),
 }
-"""Scenes of the official SEN12MS hold-out (Schmitt & Wu 2021), so that the demo's SEN12MS part can be split likewise."""
+"""Scenes of the official SEN12MS hold-out (Schmitt & Wu 2021), so that the demo can be split likewise."""
 
 SEASONS: dict[str, str] = {
     "spring": "ROIs1158_spring",

@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from dfcbench.demo.covers import COVER_INDEX, COVERS, WATER
 from dfcbench.demo.landscape import Landscape
 from dfcbench.demo.noise import Field, Shape, enlarge, fractal, shrink
 from dfcbench.demo.regions import Region
-from dfcbench.demo.spectra import COVER_INDEX, COVERS, MATERIALS, REFLECTANCE, WATER
+from dfcbench.demo.spectra import MATERIALS, REFLECTANCE
 from dfcbench.sensors import S2_BANDS, S2_INDEX
 
 _WAVELENGTH = np.array([band.wavelength for band in S2_BANDS]) / 1000.0  # micrometres
@@ -186,7 +187,7 @@ def radar(rng: np.random.Generator, land: Landscape, region: Region, seen: Look)
         power = ndimage.gaussian_filter(power, 0.7, truncate=3.0)
         power *= _speckle(rng, shape)
         power += np.float32((4e-4, 2e-4)[p]) * rng.standard_normal(shape, dtype=np.float32)  # noise left after its mean
-        np.maximum(power, np.float32(1e-4), out=power)
+        np.maximum(power, np.float32(2e-5), out=power)
         result[p] = 10 * np.log10(power)
     return result
 
@@ -197,7 +198,9 @@ def _speckle(rng: np.random.Generator, shape: Shape) -> Field:
     Blurring by one pixel gives about six looks and correlations of 0.77 and 0.38 at one and two pixels, as measured
     on homogeneous real patches of SEN12MS.
     """
-    return ndimage.gaussian_filter(np.square(rng.standard_normal(shape, dtype=np.float32)), 1.0, truncate=3.0)
+    single: Field = np.square(rng.standard_normal(shape, dtype=np.float32))
+    looks: Field = ndimage.gaussian_filter(single, 1.0, truncate=3.0)
+    return looks
 
 
 def _double_bounce(rng: np.random.Generator, land: Landscape) -> Field:

@@ -37,6 +37,8 @@ class Setting:
     towns: int = 2
     lots: tuple[float, float] = (9.0, 30.0)
     """Width and length of fields in pixels."""
+    grain: float = 1.15
+    """Size of the patches of one class, relative: about 1 km at 1."""
 
 
 @dataclass(frozen=True)
@@ -80,16 +82,17 @@ KHABAROVSK = Region(
         9: {"beach": 0.5, "bare soil": 0.4, "rock": 0.1},
         10: _WATERS_RIVER,
     },
-    forest_igbp=4, vigour=0.35, moisture=0.3, haze=0.16, vapour=0.26, cirrus=11, sun=(55, 155), wind=-0.8,
+    forest_igbp=4, vigour=0.35, moisture=0.3, haze=0.24, vapour=0.26, cirrus=11, sun=(55, 155), wind=-0.8,
     settings={
         "validation": (
             Setting("floodplain", (8, 4, 17, 34, 4, 1, 4, 28), relief=7, tilt=0.2, river=420, floodplain=2600, towns=1),
-            Setting("city on the river", (15, 6, 17, 12, 13, 12, 4, 21), relief=18, river=650, floodplain=1300, towns=2),
+            Setting("city on the river", (15, 6, 17, 12, 13, 12, 4, 21), relief=18, river=650, floodplain=1300,
+                    towns=2),
             Setting("wet plain", (9, 5, 25, 31, 16, 2, 2, 10), relief=6, river=90, floodplain=2000, towns=1,
                     lots=(16, 45)),
         ),
         "test": (
-            Setting("hills", (48, 7, 16, 9, 12, 4, 2, 2), relief=70, rugged=0.5, river=60, floodplain=400),
+            Setting("hills", (48, 7, 16, 9, 12, 4, 2, 2), relief=70, rugged=0.5, river=60, floodplain=400, grain=1.5),
         ),
     },
 )  # fmt: skip
@@ -110,11 +113,13 @@ KIPPA_RING = Region(
     settings={
         "validation": (
             Setting("bay", (8, 3, 4, 10, 2, 6, 2, 65), sea=0.64, relief=8, tilt=2.2, towns=3),
-            Setting("hinterland", (27, 11, 22, 8, 10, 7, 3, 12), relief=24, tilt=0.6, river=80, floodplain=700, towns=3),
+            Setting("hinterland", (27, 11, 22, 8, 10, 7, 3, 12), relief=24, tilt=0.6, river=80, floodplain=700,
+                    towns=3),
         ),
         "test": (
-            Setting("suburbs", (25, 8, 21, 7, 6, 22, 3, 8), relief=20, tilt=0.5, river=70, floodplain=500, towns=4),
-            Setting("passage", (15, 7, 13, 14, 8, 7, 4, 32), sea=0.29, relief=12, tilt=1.4, towns=2),
+            Setting("suburbs", (25, 8, 21, 7, 6, 22, 3, 8), relief=20, tilt=0.5, river=70, floodplain=500,
+                    towns=4, grain=1.5),
+            Setting("passage", (15, 7, 13, 14, 8, 7, 4, 32), sea=0.29, relief=12, tilt=1.4, towns=2, grain=1.5),
         ),
     },
 )  # fmt: skip
@@ -131,7 +136,7 @@ BANDAR_ANZALI = Region(
         9: {"beach": 0.75, "bare soil": 0.25},
         10: {"shallow water": 0.15, "algal water": 0.25, "silty water": 0.25, "deep water": 0.35},
     },
-    forest_igbp=4, vigour=0.1, moisture=0.3, haze=0.22, vapour=0.24, cirrus=12, sun=(42, 160), wind=-0.3,
+    forest_igbp=4, vigour=0.1, moisture=0.3, haze=0.36, vapour=0.24, cirrus=12, sun=(42, 160), wind=-0.3,
     settings={
         "validation": (
             Setting("lagoon", (1, 1, 3, 27, 11, 4, 2, 51), sea=0.44, lagoon=True, relief=5, tilt=1.6, towns=2,
@@ -141,7 +146,7 @@ BANDAR_ANZALI = Region(
         ),
         "test": (
             Setting("foot of the mountains", (50, 6, 12, 4, 19, 5, 1, 3), relief=60, rugged=0.5, tilt=1.5, river=50,
-                    floodplain=500, towns=3, lots=(6, 14)),
+                    floodplain=500, towns=3, lots=(6, 14), grain=1.5),
         ),
     },
 )  # fmt: skip
@@ -165,9 +170,9 @@ CAPE_TOWN = Region(
         ),
         "test": (
             Setting("wheat and scrub", (3, 27, 17, 2, 34, 6, 8, 3), relief=35, rugged=0.3, river=40, floodplain=500,
-                    lots=(22, 45)),
+                    lots=(22, 45), grain=1.5),
             Setting("city and mountain", (6, 20, 10, 3, 8, 26, 9, 18), sea=0.15, relief=70, rugged=0.6, tilt=1.0,
-                    towns=4),
+                    towns=4, grain=1.5),
         ),
     },
 )  # fmt: skip
@@ -187,8 +192,8 @@ MEXICO_CITY = Region(
     forest_igbp=5, vigour=-0.3, moisture=-0.3, haze=0.20, vapour=0.36, cirrus=12, sun=(48, 150), wind=-0.2,
     settings={
         "test": (
-            Setting("basin", (6, 9, 14, 3, 14, 42, 7, 5), relief=14, towns=5, lots=(7, 22)),
-            Setting("slopes", (33, 13, 18, 1, 19, 10, 4, 2), relief=110, rugged=0.6, towns=3, lots=(7, 22)),
+            Setting("basin", (6, 9, 14, 3, 14, 42, 7, 5), relief=14, towns=5, lots=(7, 22), grain=1.5),
+            Setting("slopes", (33, 13, 18, 1, 19, 10, 4, 2), relief=110, rugged=0.6, towns=3, lots=(7, 22), grain=1.5),
         ),
     },
 )  # fmt: skip
@@ -208,8 +213,10 @@ BLACK_FOREST = Region(
     forest_igbp=5, vigour=0.25, moisture=0.15, haze=0.12, vapour=0.30, cirrus=11, sun=(50, 160), wind=-0.8,
     settings={
         "test": (
-            Setting("mountains", (66, 3, 18, 1, 7, 3, 1, 1), relief=110, rugged=0.4, river=30, floodplain=350, towns=3),
-            Setting("Rhine plain", (22, 3, 17, 3, 36, 12, 3, 4), relief=9, river=200, floodplain=1600, towns=4),
+            Setting("mountains", (58, 4, 22, 1, 10, 3, 1, 1), relief=110, rugged=0.4, river=30, floodplain=350,
+                    towns=3, grain=1.5),
+            Setting("Rhine plain", (22, 3, 17, 3, 36, 12, 3, 4), relief=9, river=200, floodplain=1600,
+                    towns=4, grain=1.5),
         ),
     },
 )  # fmt: skip
@@ -220,7 +227,7 @@ MUMBAI = Region(
         1: {"open woodland": 0.4, "broadleaf forest": 0.6},
         2: {"green scrub": 0.5, "dry scrub": 0.5},
         4: {"meadow": 0.35, "dry grassland": 0.65},
-        5: {"mudflat": 0.3, "swamp forest": 0.55, "reed": 0.15},
+        5: {"mudflat": 0.15, "swamp forest": 0.65, "reed": 0.2},
         6: {"paddy": 0.4, "green crop": 0.2, "fallow": 0.3, "orchard": 0.1},
         7: {"town centre": 0.4, "housing": 0.36, "industry": 0.18, "park": 0.06},
         9: {"beach": 0.15, "salt pan": 0.4, "bare soil": 0.3, "rock": 0.15},
@@ -230,9 +237,9 @@ MUMBAI = Region(
     settings={
         "test": (
             Setting("creek", (5, 5, 5, 23, 3, 22, 5, 32), sea=0.28, relief=10, tilt=1.3, river=350, floodplain=900,
-                    towns=4, lots=(6, 15)),
+                    towns=4, lots=(6, 15), grain=1.5),
             Setting("hinterland", (27, 12, 19, 4, 22, 8, 4, 4), relief=50, rugged=0.4, river=60, floodplain=500,
-                    towns=3, lots=(6, 15)),
+                    towns=3, lots=(6, 15), grain=1.5),
         ),
     },
 )  # fmt: skip
@@ -276,4 +283,4 @@ def elsewhere(rng: np.random.Generator, season: str) -> tuple[Region, Setting]:
     blend = [s for settings in second.settings.values() for s in settings]
     other = blend[int(rng.integers(len(blend)))]
     shares = tuple(0.65 * a + 0.25 * b + 1.0 for a, b in zip(setting.shares, other.shares, strict=True))
-    return place, replace(setting, shares=shares)  # type: ignore[arg-type]
+    return place, replace(setting, shares=shares)

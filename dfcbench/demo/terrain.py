@@ -96,11 +96,11 @@ def build(rng: np.random.Generator, shape: Shape, setting: Setting) -> Terrain:
     open_water = sea | river
     shore = distance(open_water, 2)
     depth = distance(~open_water, 4) * np.float32(PIXEL)
-    slope_y, slope_x = np.gradient(height, np.float32(PIXEL))
+    southwards, eastwards = (np.asarray(g, np.float32) for g in np.gradient(height, np.float32(PIXEL)))
     return Terrain(
         height=height,
-        slope_y=slope_y.astype(np.float32),
-        slope_x=slope_x.astype(np.float32),
+        slope_y=southwards,
+        slope_x=eastwards,
         above_water=above.astype(np.float32),
         shore_distance=shore * np.float32(PIXEL),
         sea=sea,
@@ -114,7 +114,8 @@ def _barrier(inland: Field, setting: Setting) -> Field:
     """A spit along the coast with a lagoon behind it, across the tilt."""
     dune = np.exp(-np.square((inland + np.float32(0.25)) / np.float32(0.08))) * np.float32(3.0)
     trough = np.exp(-np.square((inland - np.float32(0.20)) / np.float32(0.25))) * np.float32(2.2)
-    return (dune - trough) * np.float32(setting.relief)
+    rise: Field = (dune - trough) * np.float32(setting.relief)
+    return rise
 
 
 def _meanders(rng: np.random.Generator, shape: Shape, bearing: float, width: float) -> NDArray[np.bool_]:

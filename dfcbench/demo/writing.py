@@ -184,7 +184,7 @@ def build_block(block: Block, seed: int) -> Scene:
 
 
 def _place(block: Block, seed: int, rng: np.random.Generator) -> tuple[Region, Setting, radiometry.Look, modis.Field]:
-    """Where the block lies. The seven regions look the same in all their blocks; each SEN12MS scene is a place apart."""
+    """Where the block lies. A region looks the same in all its blocks; each SEN12MS scene is a place apart."""
     if block.region is None or block.setting is None:
         region, setting = elsewhere(rng, block.season)
         return region, setting, radiometry.look(rng, region), modis.habits(rng)

@@ -16,9 +16,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
+
 from dfcbench_methods.bag_engine import CpuEngine, Pairs, View
 from dfcbench_methods.bag_model import BagModel, Settings, maximise
-from threadpoolctl import threadpool_limits
 
 SIDE, CHANNELS, CLUSTERS, BAGS = 256, 12, 32, 32
 LIMIT_MS = 60.0

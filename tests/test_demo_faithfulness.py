@@ -1,0 +1,135 @@
+"""Is the demo like the real contest? Difficulty, class shares and band statistics against the published ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.ensemble import RandomForestClassifier
+
+from dfcbench import demo, rasters
+from dfcbench.demo.plan import Block, blocks
+from dfcbench.demo.writing import build_block
+from dfcbench.scheme import NAMES, SCORED_CODES, simplify_igbp
+from dfcbench.sensors import S2_BANDS, SURFACE_BANDS
+
+REAL_SHARES = dict(
+    zip(SCORED_CODES, (9.1, 5.2, 11.8, 17.4, 13.0, 5.4, 2.9, 35.0), strict=True)
+)  # % of HR pixels, official validation split
+REAL_S2_MEAN = (1354, 1094, 1000, 811, 1072, 1894, 2212, 2112, 2370, 638, 11, 1611, 962)
+REAL_S2_SD = (170, 246, 299, 477, 499, 1057, 1336, 1300, 1490, 398, 5, 1095, 804)
+
+
+class Split:
+    """All pixels of a split: s1 (2, n), s2 (13, n), low and high (n,)."""
+
+    def __init__(self, root: Path, split: str) -> None:
+        base = root / "DFC2020" / f"ROIs0000_{split}"
+        stacks: dict[str, list[NDArray]] = {m: [] for m in ("s1", "s2", "lc", "dfc")}
+        for modality, stack in stacks.items():
+            folder = base / f"{modality}_{'validation' if split == 'validation' else '0'}"
+            count = len(list(folder.iterdir()))
+            for n in range(count):
+                pixels = rasters.read(folder / f"ROIs0000_{split}_{modality}_0_p{n}.tif")
+                stack.append(pixels.reshape(len(pixels), -1).astype(np.float32 if modality == "s1" else pixels.dtype))
+        self.patch_high = [patch[0] for patch in stacks["dfc"]]
+        self.s1, self.s2 = (np.concatenate(stacks[m], axis=1) for m in ("s1", "s2"))
+        self.low = simplify_igbp(np.concatenate([lc[0] for lc in stacks["lc"]]))
+        self.high = np.concatenate(self.patch_high)
+
+    def shares(self) -> dict[int, float]:
+        return {code: 100 * float((self.high == code).mean()) for code in SCORED_CODES}
+
+
+@pytest.fixture(scope="module")
+def contest(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Split]:
+    root = demo.generate(tmp_path_factory.mktemp("demo") / "demo", "demo", 0)
+    return {split: Split(root, split) for split in ("validation", "test")}
+
+
+def average_accuracy(reference: NDArray, predicted: NDArray) -> float:
+    return float(np.mean([(predicted[reference == c] == c).mean() for c in np.unique(reference)]))
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_all_scored_classes_occur(contest: dict[str, Split], split: str) -> None:
+    assert set(np.unique(contest[split].high)) == set(SCORED_CODES)
+
+
+def test_low_resolution_labels_are_as_poor_as_modis(contest: dict[str, Split]) -> None:
+    validation = contest["validation"]
+    assert 0.33 <= average_accuracy(validation.high, validation.low) <= 0.45
+
+
+def test_low_resolution_labels_are_as_poor_for_another_seed() -> None:
+    parts: list[Block] = [b for b in blocks("demo") if b.split == "validation"]
+    scenes = [build_block(b, 1) for b in parts]
+    high = np.concatenate([s["dfc"].ravel() for s in scenes])
+    low = np.concatenate([simplify_igbp(s["lc"][0]).ravel() for s in scenes])
+    assert 0.33 <= average_accuracy(high, low) <= 0.45
+
+
+def test_known_confusions_of_the_low_resolution_labels(contest: dict[str, Split]) -> None:
+    """Published cells of p(HR | LR): Barren->Barren .088, Shrubland->Barren .399, Savanna->Wetlands .402."""
+    validation = contest["validation"]
+
+    def given(low: int, high: int) -> float:
+        return float((validation.high[validation.low == low] == high).mean())
+
+    assert given(9, 9) < 0.25
+    assert 0.15 < given(2, 9) < 0.55 and given(2, 9) > given(9, 9)
+    assert 0.25 < given(3, 5) < 0.55
+
+
+def test_a_forest_given_the_reference_does_well_but_not_perfectly(contest: dict[str, Split]) -> None:
+    """Pixels of the very patches, half to learn from and half to be scored (a sample of each, for speed)."""
+    validation = contest["validation"]
+    pick = np.random.default_rng(0).permutation(validation.high.size)[:80_000]
+    x = np.concatenate([validation.s2[list(SURFACE_BANDS)], 100 * validation.s1])[:, pick].T
+    y = validation.high[pick]
+    forest = RandomForestClassifier(30, n_jobs=2, random_state=0).fit(x[:40_000], y[:40_000])
+    assert 0.80 <= average_accuracy(y[40_000:], forest.predict(x[40_000:])) <= 0.92
+
+
+def test_validation_shares_are_near_the_official_ones(contest: dict[str, Split]) -> None:
+    shares = contest["validation"].shares()
+    for code, real in REAL_SHARES.items():
+        assert abs(shares[code] - real) < max(2.5, 0.25 * real), NAMES[code]
+
+
+def test_test_split_has_other_classes_above_all_fewer_wetlands(contest: dict[str, Split]) -> None:
+    validation, test = contest["validation"].shares(), contest["test"].shares()
+    assert test[5] < 0.5 * validation[5] and test[10] < 0.5 * validation[10]
+    assert test[1] > 1.5 * validation[1] and test[4] > 1.1 * validation[4]
+    assert sum(abs(test[c] - validation[c]) for c in SCORED_CODES) > 40
+
+
+def test_patches_hold_a_few_classes_each(contest: dict[str, Split]) -> None:
+    """Classes that cover at least 5 % of a patch of 2.5 km."""
+    for split in contest.values():
+        counts = [sum(float((high == c).mean()) >= 0.05 for c in SCORED_CODES) for high in split.patch_high]
+        assert 2 <= np.median(counts) <= 5
+
+
+def test_optical_statistics_are_near_the_real_ones(contest: dict[str, Split]) -> None:
+    """Means within 30 %; spreads between 0.4 and 1.3 of the real ones, which come from 30 times as many patches."""
+    s2 = contest["validation"].s2
+    mean, sd = s2.mean(axis=1, dtype=np.float64), s2.std(axis=1, dtype=np.float64)
+    for i, band in enumerate(S2_BANDS):
+        assert abs(mean[i] / REAL_S2_MEAN[i] - 1) < 0.3, band.name
+        assert 0.4 < sd[i] / REAL_S2_SD[i] < 1.3, band.name
+
+
+@pytest.mark.parametrize(
+    ("channel", "mean", "sd", "p1", "p99"), [(0, -13.95, 4.33, -23.2, -4.2), (1, -21.54, 6.0, -34.4, -11.8)]
+)
+def test_radar_statistics_are_near_the_real_ones(
+    contest: dict[str, Split], channel: int, mean: float, sd: float, p1: float, p99: float
+) -> None:
+    decibels = contest["validation"].s1[channel]
+    assert abs(float(decibels.mean(dtype=np.float64)) - mean) < 1.5
+    assert abs(float(decibels.std(dtype=np.float64)) / sd - 1) < 0.25
+    low, high = np.percentile(decibels[::7], [1, 99])
+    assert abs(low - p1) < 3 and abs(high - p99) < 3
