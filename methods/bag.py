@@ -62,7 +62,7 @@ class BagParams(Params):
         CHANNELS, min_length=1, description="bands by name (VV, VH, B1 ... B12), as a list or joined by commas"
     )
     weights: Annotated[dict[str, float], BeforeValidator(_weights)] = Field(
-        {"VV": 0.5, "VH": 0.5}, description="of the bands' log-likelihoods, such as VV=0.5,VH=0.5; 1 where none is given"
+        {"VV": 0.5, "VH": 0.5}, description="of the bands' log-likelihoods, such as VV=0.5,VH=0.5; else 1"
     )
     restarts: int = Field(1, ge=1, description="fits from different starts; the one with the highest bound is kept")
     fit_patches: int = Field(0, ge=0, description="fit on so many patches drawn at random, apply to all; 0: fit on all")

@@ -1,12 +1,12 @@
 """Compiled loops of bag clustering: window sums and posteriors. Matrix products stay with BLAS, in ``bag_em``.
 
-Every kernel runs without the interpreter lock and serves float32 and float64. Machine code is cached beside this file,
-or, where that folder cannot be written, in numba's user-wide cache directory (``NUMBA_CACHE_DIR`` overrides both); where
-neither can be written it is compiled anew in each process. Inputs must be finite: the kernels are compiled on the
-assumption that no NaN occurs, and that sums may be reordered.
+Every kernel runs without the interpreter lock and serves float32 and float64; the first run compiles for some 7 s.
+Machine code is cached beside this file, or, where that folder cannot be written, in numba's user-wide cache directory
+(``NUMBA_CACHE_DIR`` overrides both); where neither can be written it is compiled anew in each process. Inputs must be
+finite: the kernels are compiled on the assumption that no NaN occurs, and that sums may be reordered.
 
-Per-pixel vectors are stored pixel by pixel, so one image row of B-vectors is a flat array of W * B numbers. A window sum
-along the row is then a sum of shifted copies of that array, in long loops that vectorise.
+Per-pixel vectors are stored pixel by pixel, so one image row of B-vectors is a flat array of W * B numbers. A window
+sum along the row is then a sum of shifted copies of that array, in long loops that vectorise.
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ def _one_label_posterior(evidence: NDArray[Any], log_prior: NDArray[Any], poster
     scale = 1 / total
     for k in range(_LABELS):
         posterior[k] *= scale
-    return top + math.log(total) - dot / total
+    return float(top + math.log(total) - dot / total)
 
 
 @kernel
@@ -251,7 +251,10 @@ def label_posterior_of_pairs(
 
 @kernel
 def colour_features(x: NDArray[Any], centre: NDArray[Any], kappa: NDArray[Any], out: NDArray[Any]) -> None:
-    """Sufficient statistics of the Gaussians: out (n, 2 C + 1) = kappa * [x, x^2, 1], x (C, n) taken from centre (C,)."""
+    """Sufficient statistics of the Gaussians: out (n, 2 C + 1) = kappa * [x, x^2, 1].
+
+    x (C, n) is taken from centre (C,); kappa (n,).
+    """
     channels, n = x.shape
     for c in range(channels):
         line = x[c]
@@ -319,9 +322,7 @@ def two_largest(q: NDArray[Any], clusters: NDArray[np.uint8], share: NDArray[np.
 
 
 @kernel
-def mix_two(
-    clusters: NDArray[np.uint8], share: NDArray[np.float32], table: NDArray[Any], out: NDArray[Any]
-) -> None:
+def mix_two(clusters: NDArray[np.uint8], share: NDArray[np.float32], table: NDArray[Any], out: NDArray[Any]) -> None:
     """Rows of table (S, K) mixed in the proportions that ``two_largest`` kept: out (n, K)."""
     n, columns = out.shape
     for i in range(n):

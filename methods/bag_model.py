@@ -102,8 +102,8 @@ class Tables:
     """A ``BagModel`` as a sweep uses it; ``dtype`` throughout.
 
     to_bag (S, B) and to_label (S, L) turn q(s) into the evidence for b and l. to_cluster (K, S) turns the features
-    [window sums of q(b), q(l), kappa x, kappa x^2, kappa] into the logits of q(s), K = B + L + 2 C + 1; the first B rows
-    are absent without texture. x is taken from ``centre`` (C,), lest the squares cancel in float32.
+    [window sums of q(b), q(l), kappa x, kappa x^2, kappa] into the logits of q(s), K = B + L + 2 C + 1; the first B
+    rows are absent without texture. x is taken from ``centre`` (C,), lest the squares cancel in float32.
     """
 
     settings: Settings
@@ -199,7 +199,7 @@ def maximise(
     by_label, first, second, weight = np.split(
         moments[at:], np.cumsum([LABELS, model.mean.shape[1], model.mean.shape[1]])
     )
-    change: dict[str, Array] = {}
+    change: dict[str, Any] = {}
     if gaussians:
         total = weight.T
         alive = total > EMPTY

@@ -57,10 +57,10 @@ class TorchEngine:
         statistics.moments = (stacked.T @ q).double().cpu().numpy()
         by_code = torch.zeros((LOW_CODES, s.clusters), dtype=torch.float64, device=self.device)
         statistics.by_code = by_code.index_add_(0, low, q.double()).cpu().numpy()
-        shown = None
+        shown: NDArray[Any] | None = None
         if labels:
-            shown = torch.softmax(log_prior + q @ self._to(tables.to_label), dim=1).T
-            shown = shown.reshape(-1, height, width).float().cpu().numpy()
+            after = torch.softmax(log_prior + q @ self._to(tables.to_label), dim=1).T
+            shown = after.reshape(-1, height, width).float().cpu().numpy()
         return Sweep(statistics, self._reduce(q), shown)
 
     def _to(self, array: NDArray[Any]) -> torch.Tensor:

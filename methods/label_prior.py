@@ -37,7 +37,7 @@ def smoothed_prior(label_prior: NDArray[Any], smoothing: float = SMOOTHING) -> N
     shares = np.full(expected, 1.0 / len(SCORED_CODES))
     shares[known] = table[known] / table[known].sum(axis=1, keepdims=True)
     shares += smoothing
-    return shares / shares.sum(axis=1, keepdims=True)
+    return np.asarray(shares / shares.sum(axis=1, keepdims=True))
 
 
 def image_prior(

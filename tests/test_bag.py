@@ -64,7 +64,9 @@ def contest() -> Any:
     ("seed", "options"),
     [(1, {"cell": 16, "scale": 7.0}), (2, {"cell": 8, "scale": 4.0, "noise": 60.0}), (3, {"cell": 24, "noise": 250.0})],
 )
-def test_it_beats_the_low_resolution_labels_by_twenty_points(tmp_path: Path, seed: int, options: dict[str, Any]) -> None:
+def test_it_beats_the_low_resolution_labels_by_twenty_points(
+    tmp_path: Path, seed: int, options: dict[str, Any]
+) -> None:
     contest = make_contest([(96, 96)] * 6, seed=seed, **options)
     run = context(tmp_path)
     method = Bag(BagParams(**Bag.presets["quick"]))
@@ -275,7 +277,9 @@ def test_reader_scales_and_orders_the_channels() -> None:
     assert BagParams().channels == CHANNELS and len(CHANNELS) == 12
 
 
-@pytest.mark.parametrize("bad", [{"channels": "B2,B99"}, {"channels": "B2,B2"}, {"weights": {"B2": 0.0}}, {"clusters": 300}])
+@pytest.mark.parametrize(
+    "bad", [{"channels": "B2,B99"}, {"channels": "B2,B2"}, {"weights": {"B2": 0.0}}, {"clusters": 300}]
+)
 def test_parameters_that_make_no_sense_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         BagParams(**bad)
@@ -298,9 +302,7 @@ def test_cuda_agrees_with_the_processor(tmp_path: Path, contest: Any) -> None:
     assert (results[0] == results[1]).mean() > 0.995
 
 
-def test_torch_backend_fits_to_the_same_labels(
-    tmp_path: Path, contest: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_torch_backend_fits_to_the_same_labels(tmp_path: Path, contest: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from dfcbench_methods.bag_torch import TorchEngine
 
     run = context(tmp_path, "kernels")

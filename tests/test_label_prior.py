@@ -71,9 +71,7 @@ def test_image_without_any_label_is_uniform_where_it_knows_nothing() -> None:
     hnp.arrays(np.uint8, (5, 7), elements=st.integers(0, 10)),
     st.floats(0, 100),
 )
-def test_every_row_is_a_distribution(
-    table: np.ndarray, low: np.ndarray, weight: float
-) -> None:
+def test_every_row_is_a_distribution(table: np.ndarray, low: np.ndarray, weight: float) -> None:
     rows = image_prior(smoothed_prior(table), low, weight)
     assert rows.shape == (11, 8)
     assert (rows > 0).all()

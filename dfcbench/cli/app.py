@@ -120,6 +120,6 @@ def _end(message: str, code: int) -> NoReturn:
 
 def main() -> None:
     """Entry point of the ``dfcbench`` command."""
-    from dfcbench.cli import board, data, methods, run  # noqa: F401  the modules add their commands to ``app``
+    from dfcbench.cli import board, data, methods, run, table  # noqa: F401  the modules add their commands to ``app``
 
     app()

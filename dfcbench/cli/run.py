@@ -110,7 +110,7 @@ def run(
         preset=chosen,
         seed=seed,
         device=resolve_device(device),
-        workers=workers or _cores(),
+        workers=workers or cores(),
         submissions=submissions,
         registry=registry,
     )
@@ -124,15 +124,22 @@ def run(
     if if_exists is IfExists.skip and found != "new":
         terminal.note(f"Skipped: a {found} run is there. Use --if-exists resume or rerun.")
         return
-    for part in plans[:-1]:
-        terminal.note(f"Part: {part.loaded.method.name} on {part.contest.split}")
-        _execute(part, terminal, rerun=False, keep_probabilities=True)
-    rerun = if_exists is IfExists.rerun
-    submission = _execute(plan, terminal, rerun=rerun, keep_probabilities=keep_probabilities)
+    submission = perform(plan, terminal, rerun=if_exists is IfExists.rerun, keep_probabilities=keep_probabilities)
     _show_result(plan, submission)
 
 
-def _cores() -> int:
+def perform(plan: Plan, terminal: Terminal, *, rerun: bool = False, keep_probabilities: bool = False) -> Submission:
+    """Execute the plan after the plans that it builds upon, with progress and tracking."""
+    from dfcbench.runner import order
+
+    for part in order(plan)[:-1]:
+        terminal.note(f"Part: {part.loaded.method.name} on {part.contest.split}")
+        _execute(part, terminal, rerun=False, keep_probabilities=True)
+    return _execute(plan, terminal, rerun=rerun, keep_probabilities=keep_probabilities)
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

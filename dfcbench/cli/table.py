@@ -1,0 +1,108 @@
+"""``dfcbench table``: the paper's tables, measured beside published."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dfcbench.cli.app import app, reported
+from dfcbench.cli.board import LEADERBOARDS
+from dfcbench.cli.console import Terminal
+from dfcbench.cli.options import (
+    SUBMISSIONS,
+    DataOption,
+    MethodsDirOption,
+    SubmissionsOption,
+    open_archive,
+    open_registry,
+)
+from dfcbench.cli.run import cores, perform
+
+if TYPE_CHECKING:
+    from dfcbench.archive import Archive
+    from dfcbench.paper import PaperTable
+
+EXAMPLES = """Examples:
+
+  dfcbench table VI
+
+  dfcbench table VI --run --seed 1
+"""
+
+
+@app.command(epilog=EXAMPLES)
+@reported
+def table(
+    number: Annotated[str, typer.Argument(help="Number of the table in the paper: VI or VII.")],
+    data: DataOption = None,
+    run: Annotated[bool, typer.Option("--run", help="Run what the table still lacks, in order; resumable.")] = False,
+    preset: Annotated[str | None, typer.Option("--preset", help="Preset of those runs.")] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of those runs.")] = 0,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Threads over patches.")] = None,
+    submissions: SubmissionsOption = SUBMISSIONS,
+    methods_dir: MethodsDirOption = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder for the tables' files.")] = LEADERBOARDS,
+) -> None:
+    """Show one of the paper's tables: what finished runs on one data set measured, beside what was published."""
+    from dfcbench import paper
+    from dfcbench.report.paper_table import paper_table, write_paper_table
+    from dfcbench.report.tables import show
+    from dfcbench.submission import find_submissions
+
+    definition = paper.table(number)
+    terminal = Terminal()
+    archive = open_archive(data, terminal)
+    if run:
+        _run_missing(definition, archive, terminal, preset, seed, device, workers, submissions, methods_dir)
+    found, problems = find_submissions(submissions, definition.track)
+    for problem in problems:
+        typer.echo(f"warning: left out: {problem.reason}", err=True)
+    name = archive.identity.name
+    rendered = paper_table(definition, name, found)
+    show(rendered)
+    written = write_paper_table(rendered, definition.name, name, out)
+    typer.echo(f"Written: {', '.join(map(str, written))}")
+
+
+def _run_missing(
+    definition: PaperTable,
+    archive: Archive,
+    terminal: Terminal,
+    preset: str | None,
+    seed: int,
+    device: str,
+    workers: int | None,
+    submissions: Path,
+    methods_dir: list[Path] | None,
+) -> None:
+    from dfcbench import paper
+    from dfcbench.contest import FusionContest
+    from dfcbench.machine import resolve_device
+    from dfcbench.plan import Plan, resolve_parameters
+    from dfcbench.submission import find_submissions
+
+    registry = open_registry(methods_dir)
+    chosen_device = resolve_device(device)
+    found = [s for s in find_submissions(submissions, definition.track)[0] if s.meta["seed"] == seed]
+    for row, split in paper.missing(definition, archive.identity.name, found):
+        loaded = registry.load(row.method)
+        params, named = resolve_parameters(loaded.method, row.parameters, preset, demo=archive.identity.demo)
+        terminal.note(f"Table {definition.name}: {row.label}, {split}")
+        perform(
+            Plan(
+                contest=FusionContest(archive, definition.track, split),
+                loaded=loaded,
+                params=params,
+                preset=named,
+                seed=seed,
+                device=chosen_device,
+                workers=workers or cores(),
+                submissions=submissions,
+                registry=registry,
+            ),
+            terminal,
+            keep_probabilities=True,
+        )

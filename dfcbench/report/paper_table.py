@@ -1,0 +1,135 @@
+"""The paper's tables as tables: measured beside published, and the difference where both are about the same data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dfcbench.files import write_text
+from dfcbench.paper import AVERAGE, Measured, PaperTable, Row, measured, published
+from dfcbench.published import load
+from dfcbench.report.tables import Cell, Column, Table, best_in_columns, to_csv, to_latex, to_markdown
+from dfcbench.scheme import SCORED_NAMES
+from dfcbench.submission import Submission
+
+_AVERAGE_LABEL = "average accuracy"
+
+
+def paper_table(definition: PaperTable, data: str, submissions: Sequence[Submission]) -> Table:
+    """One of the paper's tables for the data set called ``data`` (as in submission.json).
+
+    Differences are told only if every run says that its data is the official contest's; published cells that nobody
+    told are empty. Best measured values are bold: per column over the approaches, in class tables per line.
+    """
+    own = [s for s in submissions if s.meta["data"]["name"] == data]
+    official = bool(own) and all(s.meta["data"]["official"] for s in own)
+    title = own[0].meta["data"]["title"] if own else data
+    runs = {
+        (row.label, split): measured(row, definition.track, split, data, own)
+        for row in definition.rows
+        for split in row.splits
+    }
+    notes = [
+        f"Measured: {title}."
+        + ("" if official else " Not the data of DFC2020: no difference to published values is told."),
+        "Published: Robinson et al. 2021 and the contest's results page, on DFC2020; an empty cell could not be found.",
+    ]
+    notes += _provenance(runs)
+    if definition.classes:
+        return _by_class(definition, runs, official, tuple(notes))
+    return _by_approach(definition, runs, official, tuple(notes))
+
+
+def write_paper_table(table: Table, name: str, data: str, root: Path) -> tuple[Path, ...]:
+    """Write ``<root>/<data>/table-VI.md``, ``.csv`` and ``.tex``, and return their paths."""
+    paths = tuple(root / data / f"table-{name}{suffix}" for suffix in (".md", ".csv", ".tex"))
+    for path, text in zip(paths, (to_markdown(table, level=1), to_csv(table), to_latex(table)), strict=True):
+        write_text(path, text)
+    return paths
+
+
+def _by_approach(
+    definition: PaperTable, runs: dict[tuple[str, str], Measured | None], official: bool, notes: tuple[str, ...]
+) -> Table:
+    columns = [Column("approach")]
+    for split in definition.splits:
+        columns += [
+            Column(f"{split}, measured", "percent", f"{split}_measured", _short(split)),
+            Column(f"{split}, published", "percent", f"{split}_published", "publ."),
+        ]
+        columns += [Column(f"{split}, difference", "percent", f"{split}_difference", "diff.")] if official else []
+    rows = []
+    for row in definition.rows:
+        cells: list[Cell] = [row.label]
+        for split in definition.splits:
+            run = runs.get((row.label, split))
+            cells += _cells(run.values[AVERAGE] if run else None, _published(definition, row, split, AVERAGE), official)
+        rows.append(tuple(cells))
+    step = 3 if official else 2
+    bold = best_in_columns(rows, range(1, len(columns), step))
+    return Table(f"Table {definition.name}. {definition.title}", tuple(columns), tuple(rows), notes=notes, bold=bold)
+
+
+def _by_class(
+    definition: PaperTable, runs: dict[tuple[str, str], Measured | None], official: bool, notes: tuple[str, ...]
+) -> Table:
+    (split,) = definition.splits
+    columns, values = [Column("class")], []
+    measured_at = []
+    names = (*SCORED_NAMES, AVERAGE)
+    for row in definition.rows:
+        run = runs.get((row.label, split))
+        told = [_published(definition, row, split, name) for name in names]
+        found = [run.values[name] if run else None for name in names]
+        measured_at.append(len(columns))
+        columns.append(Column(row.label, "percent", row.label, row.method.split("-")[-1]))
+        values.append(found)
+        if any(value is not None for value in told):
+            columns.append(Column(f"{row.label}, published", "percent", short="publ."))
+            values.append(told)
+            if official:
+                columns.append(Column(f"{row.label}, difference", "percent", short="diff."))
+                values.append([_difference(a, b) for a, b in zip(found, told, strict=True)])
+    rows = [
+        (name if name != AVERAGE else _AVERAGE_LABEL, *(column[i] for column in values)) for i, name in enumerate(names)
+    ]
+    bold = set()
+    for number, cells in enumerate(rows):
+        known = {at: cells[at] for at in measured_at if isinstance(cells[at], float)}
+        bold |= {(number, at) for at, value in known.items() if value == max(known.values())}  # type: ignore[type-var]
+    title = f"Table {definition.name}. {definition.title}"
+    rules = frozenset({len(SCORED_NAMES)})
+    return Table(title, tuple(columns), tuple(rows), notes=notes, bold=frozenset(bold), rules=rules)
+
+
+def _short(split: str) -> str:
+    return {"validation": "val."}.get(split, split)
+
+
+def _published(definition: PaperTable, row: Row, split: str, name: str) -> float | None:
+    result = published(row, definition.track, split, load())
+    if result is None:
+        return None
+    return result.average_accuracy if name == AVERAGE else result.producers_accuracy.get(name)
+
+
+def _cells(found: float | None, told: float | None, official: bool) -> list[Cell]:
+    return [found, told, *([_difference(found, told)] if official else [])]
+
+
+def _difference(found: float | None, told: float | None) -> float | None:
+    return None if found is None or told is None else found - told
+
+
+def _provenance(runs: dict[tuple[str, str], Measured | None]) -> list[str]:
+    known = [run for run in runs.values() if run is not None]
+    presets = sorted({run.preset for run in known})
+    seeds = sorted({run.seeds for run in known})
+    notes = []
+    if presets:
+        counts = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+        notes.append(f"Preset: {', '.join(presets)}. Seeds per cell, averaged: {counts}.")
+    lacking = [f"{label} ({split})" for (label, split), run in runs.items() if run is None]
+    if lacking:
+        notes.append(f"Not run yet: {', '.join(lacking)}.")
+    return notes
