@@ -15,7 +15,7 @@ import pytest
 from dfcbench import demo, rasters
 from dfcbench.demo.plan import HOLD_OUT, blocks
 from dfcbench.errors import UsageError
-from dfcbench.scheme import SCORED_CODES, simplify_igbp
+from dfcbench.scheme import SCORED_CODES
 
 CONTEST = re.compile(
     r"DFC2020/ROIs0000_(?P<split>validation|test)/(?P<mod>s1|s2|lc|dfc)_(?P<folder>validation|0)/"
@@ -133,7 +133,6 @@ def test_lccs_layers_follow_the_igbp_class(tiny: Path) -> None:
 def test_same_seed_same_bytes_whatever_the_workers(tiny: Path, tmp_path: Path) -> None:
     assert digest(demo.generate(tmp_path / "one", "tiny", 0, workers=1)) == digest(tiny)
     other = digest(demo.generate(tmp_path / "other", "tiny", 1, workers=3))
-    assert other.keys() == digest(tiny).keys() or len(other) == len(tifs(tiny))
     assert not set(other.values()) & set(digest(tiny).values())
 
 
@@ -217,4 +216,3 @@ def test_plan_has_the_promised_patches_and_a_hold_out(size: str) -> None:
     assert len(set(scenes)) == wanted.scenes
     held = [scene in HOLD_OUT[season] for season, scene in scenes]
     assert not all(held) and (any(held) or size == "tiny")
-    assert simplify_igbp(np.array([17]))[0] == 10

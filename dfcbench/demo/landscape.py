@@ -39,16 +39,16 @@ def build(rng: np.random.Generator, shape: Shape, region: Region, setting: Setti
     fields = parcels.divide(rng, shape, 120, *setting.lots, turn=0.35, warp=4.0)
     streets = parcels.divide(rng, shape, 55, 8.0, 15.0, turn=0.5, warp=1.5)
     towns, town_fall = _towns(rng, shape, ground, setting)
-    suitability = _suitability(rng, shape, ground, town_fall, fields, setting.grain)
+    suitability = _suitability(rng, shape, ground, town_fall, fields)
     water = _open_water(rng, shape, ground, float(shares[7]))
     code = _compete(suitability, shares[:7], water)
     label = _generalise(code)
     label[water & (label != WATER) & ~ground.stream] = WATER
 
-    cover = _covers(rng, shape, region, ground, label, fields, streets, town_fall, water)
+    cover = _covers(rng, shape, region, ground, code, fields, streets, town_fall)
     minor, major = parcels.roads(rng, shape, towns, exits=2 + setting.towns // 2)
-    _details(rng, shape, ground, cover, label, fields, streets, minor, major)
-    return Landscape(ground, cover, label, _latents(rng, shape, region, ground, label, fields))
+    _details(rng, shape, ground, cover, code, fields, streets, minor, major)
+    return Landscape(ground, cover, label, _latents(rng, shape, region, ground, code, fields))
 
 
 def _towns(
@@ -84,7 +84,6 @@ def _suitability(
     ground: Terrain,
     town_fall: Field,
     fields: parcels.Parcels,
-    grain: float,
 ) -> Field:
     """(7, H, W): how well each land class fits each place, standardised terrain and noise."""
     steep = np.minimum(ground.steepness / np.float32(0.12), 3)
@@ -93,19 +92,19 @@ def _suitability(
     high = ground.height / np.float32(max(float(ground.height.std()), 1.0))
 
     def patchy(longest: float, slope: float = 3.1) -> Field:
-        return fractal(rng, shape, slope, longest=longest * grain, shortest=4)
+        return fractal(rng, shape, slope, longest=longest, shortest=4)
 
     result = np.empty((7, *shape), np.float32)
-    result[0] = 0.5 * steep + 0.25 * high + 0.95 * patchy(160) + 0.14 * white(rng, shape, 1.6)
-    result[1] = 0.4 * steep + 0.2 * high - 0.6 * low + 0.95 * patchy(160) + 0.14 * white(rng, shape, 1.6)
-    result[2] = -0.2 * steep + 0.3 * low + 0.95 * patchy(120)
-    result[3] = 2.3 * low + 1.1 * near - 0.9 * steep + 0.75 * patchy(150, 3.0)
-    result[4] = -0.8 * steep - 0.25 * low + 0.9 * patchy(200, 3.2)
-    result[5] = -1.3 * np.minimum(town_fall, 6) - 0.4 * steep - 0.5 * low + 0.45 * patchy(90, 2.6)
+    result[0] = 0.5 * steep + 0.25 * high + 0.95 * patchy(240) + 0.14 * white(rng, shape, 1.6)
+    result[1] = 0.4 * steep + 0.2 * high - 0.6 * low + 0.95 * patchy(240) + 0.14 * white(rng, shape, 1.6)
+    result[2] = -0.2 * steep + 0.3 * low + 0.95 * patchy(180)
+    result[3] = 2.3 * low + 1.1 * near - 0.9 * steep + 0.75 * patchy(220, 3.0)
+    result[4] = -0.8 * steep - 0.25 * low + 0.9 * patchy(300, 3.2)
+    result[5] = -1.3 * np.minimum(town_fall, 6) - 0.4 * steep - 0.5 * low + 0.45 * patchy(140, 2.6)
     beach = np.exp(-ground.shore_distance / np.float32(60)) * (fractal(rng, shape, 2.5, 150, 24) + 0.6)
-    pits = np.maximum(patchy(220, 3.2) - 0.9, 0)
+    pits = np.maximum(patchy(330, 3.2) - 0.9, 0)
     sites = uniform_hash(int(rng.integers(2**31)), fields.key) > np.float32(0.975)
-    result[6] = 0.5 * np.maximum(steep - 0.8, 0) + 1.7 * pits + 1.4 * beach + 0.1 * patchy(60)
+    result[6] = 0.5 * np.maximum(steep - 0.8, 0) + 1.7 * pits + 1.4 * beach + 0.1 * patchy(90)
     result[6] += np.where(sites, np.exp(-np.abs(town_fall - 1)), np.float32(0))  # building land and tips around towns
     r, c = fields.centre_row, fields.centre_column
     result[4] = 0.9 * result[4][r, c] + 0.1 * result[4]  # fields change hands as a whole
@@ -146,7 +145,7 @@ def _compete(suitability: Field, shares: NDArray[np.floating], water: NDArray[np
 
 
 def _generalise(code: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The commonest class in each 5 x 5 window."""
+    """The commonest class in each 5 x 5 window: a minimum mapping unit of a quarter hectare."""
     votes = np.stack([ndimage.uniform_filter((code == c).astype(np.float32), 5) for c in (*LAND, WATER)])
     return np.array((*LAND, WATER), np.uint8)[strongest(votes)]
 
@@ -156,11 +155,10 @@ def _covers(
     shape: Shape,
     region: Region,
     ground: Terrain,
-    label: NDArray[np.uint8],
+    kind: NDArray[np.uint8],
     fields: parcels.Parcels,
     streets: parcels.Parcels,
     town_fall: Field,
-    water: NDArray[np.bool_],
 ) -> NDArray[np.uint8]:
     """Covers of each class in the region's proportions, ordered along a gradient that suits the class."""
     wander = fractal(rng, shape, 2.8, longest=120, shortest=4)
@@ -179,7 +177,7 @@ def _covers(
     }
     cover = np.zeros(shape, np.uint8)
     for code, weights in region.covers.items():
-        inside = label == code
+        inside = kind == code
         if not inside.any():
             continue
         names = list(weights)
@@ -196,7 +194,7 @@ def _details(
     shape: Shape,
     ground: Terrain,
     cover: NDArray[np.uint8],
-    label: NDArray[np.uint8],
+    kind: NDArray[np.uint8],
     fields: parcels.Parcels,
     streets: parcels.Parcels,
     minor: NDArray[np.bool_],
@@ -207,28 +205,28 @@ def _details(
     seed = int(rng.integers(2**31))
     fine = fractal(rng, shape, 2.0, longest=24, shortest=2.5)
     coarse = fractal(rng, shape, 2.6, longest=80, shortest=8)
-    farmed = (label == CROP) | (label == GRASS)
-    town = label == URBAN
-    wooded = label == 1
+    farmed = (kind == CROP) | (kind == GRASS)
+    town = kind == URBAN
+    wooded = kind == 1
 
     hedge = farmed & (fields.edge < 0.6) & (uniform_hash(seed, fields.key) < 0.2)
     cover[hedge] = index["open woodland"]
     cover[farmed & (fine + 0.5 * coarse > 2.35)] = index["broadleaf forest"]
-    cover[(label == 2) & (fine + 0.4 * coarse > 2.1)] = index["open woodland"]
-    cover[(label == 2) & (fine + 0.4 * coarse < -2.1)] = index["dry grassland"]
-    cover[(label == GRASS) & (fine < -2.1)] = index["green scrub"]
-    cover[(label == WET) & (fine - 0.6 * coarse > 2.1)] = index["shallow water"]
-    cover[(label == WET) & (fine + 0.6 * coarse < -2.3)] = index["open woodland"]
+    cover[(kind == 2) & (fine + 0.4 * coarse > 2.1)] = index["open woodland"]
+    cover[(kind == 2) & (fine + 0.4 * coarse < -2.1)] = index["dry grassland"]
+    cover[(kind == GRASS) & (fine < -2.1)] = index["green scrub"]
+    cover[(kind == WET) & (fine - 0.6 * coarse > 2.1)] = index["shallow water"]
+    cover[(kind == WET) & (fine + 0.6 * coarse < -2.3)] = index["open woodland"]
     cover[farmed & (fine - 0.7 * coarse > 3.2)] = index["housing"]
     cover[farmed & (coarse - 0.8 * fine > 3.4)] = index["shallow water"]
     cleared = wooded & (uniform_hash(seed + 3, fields.key) < 0.03)
     cover[cleared] = index["open woodland"]
-    brook = ground.stream & ~(label == WATER) & ~town & (fine > -1.0)
+    brook = ground.stream & ~(kind == WATER) & ~town & (fine > -1.0)
     cover[brook & farmed] = index["open woodland"]
-    cover[brook & (label == WET)] = index["shallow water"]
+    cover[brook & (kind == WET)] = index["shallow water"]
     cover[town & (streets.edge < 0.55)] = index["street"]
-    cover[minor & (label != WATER)] = index["street"]
-    cover[major & ((label != WATER) | ground.river)] = index["street"]  # bridges
+    cover[minor & (kind != WATER)] = index["street"]
+    cover[major & ((kind != WATER) | ground.river)] = index["street"]  # bridges
 
 
 def _latents(
@@ -236,13 +234,13 @@ def _latents(
     shape: Shape,
     region: Region,
     ground: Terrain,
-    label: NDArray[np.uint8],
+    kind: NDArray[np.uint8],
     fields: parcels.Parcels,
 ) -> Field:
     seed = int(rng.integers(2**31))
     latents = np.empty((4, *shape), np.float32)
-    farmed = label == CROP
-    pasture = label == GRASS
+    farmed = kind == CROP
+    pasture = kind == GRASS
     vigour = fractal(rng, shape, 2.6, longest=200, shortest=6)
     own = normal_hash(seed, fields.key)
     vigour = np.where(farmed, 0.5 * vigour + 0.65 * own, np.where(pasture, 0.85 * vigour + 0.45 * own, vigour))

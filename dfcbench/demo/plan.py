@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count, filterfalse
 
 from dfcbench.demo.regions import REGIONS, Region, Setting
 from dfcbench.errors import UsageError
@@ -111,13 +112,13 @@ def _contest(split: str, patches: int, side: int) -> Iterator[Block]:
 def _scenes(wanted: Extent) -> Iterator[Block]:
     """SEN12MS scenes, season by season; every third is one of the official hold-out."""
     seasons = list(SEASONS)
+    held = {season: iter(HOLD_OUT[season]) for season in seasons}
+    others = {season: filterfalse(HOLD_OUT[season].__contains__, count(1, 2)) for season in seasons}
     for index in range(wanted.scenes):
-        season = seasons[index % 4] if wanted.scenes >= 4 else seasons[index * 2]
-        turn = index // 4
-        held = HOLD_OUT[season]
-        scene = held[turn % len(held)] if index % 3 == 2 else 1 + 2 * index
-        while index % 3 != 2 and scene in held:
-            scene += 1
+        season = seasons[index % len(seasons)]
+        scene = next(held[season], None) if index % 3 == 2 else None
+        if scene is None:
+            scene = next(others[season])
         yield Block(
             "training",
             index,

@@ -20,6 +20,7 @@ from dfcbench.demo.regions import Region
 from dfcbench.demo.spectra import MATERIALS, REFLECTANCE
 from dfcbench.sensors import S2_BANDS, S2_INDEX
 
+_CODE = np.array([cover.code for cover in COVERS], np.uint8)
 _WAVELENGTH = np.array([band.wavelength for band in S2_BANDS]) / 1000.0  # micrometres
 
 
@@ -135,7 +136,7 @@ def _reflectance(land: Landscape, seen: Look) -> Field:
 
 def _stir(surface: Field, land: Landscape) -> None:
     """Water has no inner borders: smooth its reflectance over some 200 m, within the water only. Works in place."""
-    water = np.array([c.code == WATER for c in COVERS])[land.cover]
+    water = _CODE[land.cover] == WATER
     if not water.any():
         return
     weight = water.astype(np.float32)
@@ -154,7 +155,7 @@ def _illumination(land: Landscape, region: Region) -> Field:
     steep = np.square(ground.slope_y) + np.square(ground.slope_x)
     direct = (1 - rise / np.float32(np.tan(elevation))) / np.sqrt(1 + steep)
     light: Field = (np.float32(0.2) + np.float32(0.8) * np.clip(direct, 0, 2)).astype(np.float32)
-    light[land.label == WATER] = 1
+    light[_CODE[land.cover] == WATER] = 1
     return light
 
 
@@ -167,16 +168,16 @@ def _surroundings(surface: Field, factor: int) -> Field:
 def radar(rng: np.random.Generator, land: Landscape, region: Region, seen: Look) -> Field:
     """Sentinel-1: VV and VH in dB, (2, H, W), unfiltered ground-range product resampled to 10 m."""
     shape: Shape = (land.cover.shape[0], land.cover.shape[1])
+    water = _CODE[land.cover] == WATER
     loads = np.array([c.radar for c in COVERS], np.float32)
     change = np.zeros(shape, np.float32)
     for k in range(loads.shape[1]):
         change += loads[:, k][land.cover] * land.latents[k]
     facing = ndimage.gaussian_filter(land.terrain.slope_x, 2.0, truncate=2.5) * np.float32(rng.choice([-1.0, 1.0]))
     np.clip(facing, -0.4, 0.4, out=facing)
-    facing[land.label == WATER] = 0
+    facing[water] = 0
     change += np.float32(7) * facing  # slopes that face the sensor are brighter
     wind = region.wind + float(rng.normal(0, 0.5)) + 0.9 * fractal(rng, shape, 3.2, longest=300, shortest=20)
-    water = land.label == WATER
     echo = _double_bounce(rng, land)
     result = np.empty((2, *shape), np.float32)
     for p, level in enumerate((seen.vv, seen.vh)):

@@ -37,8 +37,6 @@ class Setting:
     towns: int = 2
     lots: tuple[float, float] = (9.0, 30.0)
     """Width and length of fields in pixels."""
-    grain: float = 1.15
-    """Size of the patches of one class, relative: about 1 km at 1."""
 
 
 @dataclass(frozen=True)
@@ -87,12 +85,12 @@ KHABAROVSK = Region(
         "validation": (
             Setting("floodplain", (8, 4, 17, 34, 4, 1, 4, 28), relief=7, tilt=0.2, river=420, floodplain=2600, towns=1),
             Setting("city on the river", (15, 6, 17, 12, 13, 12, 4, 21), relief=18, river=650, floodplain=1300,
-                    towns=2),
+                    towns=1),
             Setting("wet plain", (9, 5, 25, 31, 16, 2, 2, 10), relief=6, river=90, floodplain=2000, towns=1,
                     lots=(16, 45)),
         ),
         "test": (
-            Setting("hills", (48, 7, 16, 9, 12, 4, 2, 2), relief=70, rugged=0.5, river=60, floodplain=400, grain=1.5),
+            Setting("hills", (48, 7, 16, 9, 12, 4, 2, 2), relief=70, rugged=0.5, river=60, floodplain=400),
         ),
     },
 )  # fmt: skip
@@ -112,14 +110,14 @@ KIPPA_RING = Region(
     forest_igbp=2, vigour=-0.1, haze=0.10, vapour=0.28, cirrus=10, sun=(38, 35), wind=0.5,
     settings={
         "validation": (
-            Setting("bay", (8, 3, 4, 10, 2, 6, 2, 65), sea=0.64, relief=8, tilt=2.2, towns=3),
+            Setting("bay", (8, 3, 4, 10, 2, 6, 2, 65), sea=0.64, relief=8, tilt=2.2, towns=1),
             Setting("hinterland", (27, 11, 22, 8, 10, 7, 3, 12), relief=24, tilt=0.6, river=80, floodplain=700,
-                    towns=3),
+                    towns=2),
         ),
         "test": (
             Setting("suburbs", (25, 8, 21, 7, 6, 22, 3, 8), relief=20, tilt=0.5, river=70, floodplain=500,
-                    towns=4, grain=1.5),
-            Setting("passage", (15, 7, 13, 14, 8, 7, 4, 32), sea=0.29, relief=12, tilt=1.4, towns=2, grain=1.5),
+                    towns=7),
+            Setting("passage", (15, 7, 13, 14, 8, 7, 4, 32), sea=0.29, relief=12, tilt=1.4, towns=4),
         ),
     },
 )  # fmt: skip
@@ -139,14 +137,14 @@ BANDAR_ANZALI = Region(
     forest_igbp=4, vigour=0.1, moisture=0.3, haze=0.36, vapour=0.24, cirrus=12, sun=(42, 160), wind=-0.3,
     settings={
         "validation": (
-            Setting("lagoon", (1, 1, 3, 27, 11, 4, 2, 51), sea=0.44, lagoon=True, relief=5, tilt=1.6, towns=2,
+            Setting("lagoon", (1, 1, 3, 27, 11, 4, 2, 51), sea=0.44, lagoon=True, relief=5, tilt=1.6, towns=1,
                     lots=(6, 14)),
             Setting("paddy plain", (8, 2, 9, 10, 45, 6, 2, 18), relief=8, tilt=1.2, river=60, floodplain=900,
-                    sea=0.1, towns=4, lots=(6, 14)),
+                    sea=0.1, towns=2, lots=(6, 14)),
         ),
         "test": (
             Setting("foot of the mountains", (50, 6, 12, 4, 19, 5, 1, 3), relief=60, rugged=0.5, tilt=1.5, river=50,
-                    floodplain=500, towns=3, lots=(6, 14), grain=1.5),
+                    floodplain=500, towns=5, lots=(6, 14)),
         ),
     },
 )  # fmt: skip
@@ -166,13 +164,13 @@ CAPE_TOWN = Region(
     forest_igbp=2, vigour=-0.35, moisture=-0.4, haze=0.09, vapour=0.30, cirrus=9, sun=(50, 40), wind=1.6,
     settings={
         "validation": (
-            Setting("peninsula", (3, 14, 5, 1, 2, 5, 6, 64), sea=0.63, relief=45, rugged=0.5, tilt=1.8, towns=2),
+            Setting("peninsula", (3, 14, 5, 1, 2, 5, 6, 64), sea=0.63, relief=45, rugged=0.5, tilt=1.8, towns=1),
         ),
         "test": (
             Setting("wheat and scrub", (3, 27, 17, 2, 34, 6, 8, 3), relief=35, rugged=0.3, river=40, floodplain=500,
-                    lots=(22, 45), grain=1.5),
+                    lots=(22, 45), towns=4),
             Setting("city and mountain", (6, 20, 10, 3, 8, 26, 9, 18), sea=0.15, relief=70, rugged=0.6, tilt=1.0,
-                    towns=4, grain=1.5),
+                    towns=6),
         ),
     },
 )  # fmt: skip
@@ -192,8 +190,8 @@ MEXICO_CITY = Region(
     forest_igbp=5, vigour=-0.3, moisture=-0.3, haze=0.20, vapour=0.36, cirrus=12, sun=(48, 150), wind=-0.2,
     settings={
         "test": (
-            Setting("basin", (6, 9, 14, 3, 14, 42, 7, 5), relief=14, towns=5, lots=(7, 22), grain=1.5),
-            Setting("slopes", (33, 13, 18, 1, 19, 10, 4, 2), relief=110, rugged=0.6, towns=3, lots=(7, 22), grain=1.5),
+            Setting("basin", (6, 9, 14, 3, 14, 42, 7, 5), relief=14, towns=6, lots=(7, 22)),
+            Setting("slopes", (33, 13, 18, 1, 19, 10, 4, 2), relief=110, rugged=0.6, towns=6, lots=(7, 22)),
         ),
     },
 )  # fmt: skip
@@ -214,9 +212,9 @@ BLACK_FOREST = Region(
     settings={
         "test": (
             Setting("mountains", (58, 4, 22, 1, 10, 3, 1, 1), relief=110, rugged=0.4, river=30, floodplain=350,
-                    towns=3, grain=1.5),
+                    towns=5),
             Setting("Rhine plain", (22, 3, 17, 3, 36, 12, 3, 4), relief=9, river=200, floodplain=1600,
-                    towns=4, grain=1.5),
+                    towns=6),
         ),
     },
 )  # fmt: skip
@@ -237,9 +235,9 @@ MUMBAI = Region(
     settings={
         "test": (
             Setting("creek", (5, 5, 5, 23, 3, 22, 5, 32), sea=0.28, relief=10, tilt=1.3, river=350, floodplain=900,
-                    towns=4, lots=(6, 15), grain=1.5),
+                    towns=4, lots=(6, 15)),
             Setting("hinterland", (27, 12, 19, 4, 22, 8, 4, 4), relief=50, rugged=0.4, river=60, floodplain=500,
-                    towns=3, lots=(6, 15), grain=1.5),
+                    towns=6, lots=(6, 15)),
         ),
     },
 )  # fmt: skip

@@ -64,10 +64,12 @@ class Table:
 
 
 def best_in_columns(rows: Sequence[Sequence[Cell]], columns: Sequence[int]) -> frozenset[tuple[int, int]]:
-    """Cells with the largest number of each of those columns, all of them on ties; for ``Table.bold``."""
+    """Cells with the largest number of each of those columns, several on ties, none if all are alike."""
     marks = set()
     for column in columns:
         values = {number: row[column] for number, row in enumerate(rows) if isinstance(row[column], int | float)}
+        if len(values) > 1 and len(set(values.values())) == 1:
+            continue
         marks |= {(number, column) for number, value in values.items() if value == max(values.values())}  # type: ignore[type-var]
     return frozenset(marks)
 
