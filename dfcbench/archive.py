@@ -50,6 +50,9 @@ _FILE_NAME = re.compile(
     r"(?P<suffix>\.(?i:tiff?))"
 )
 
+_OWN = frozenset({"submission.json", "run.log", "failure.json"})
+"""Files that mark the folder of a run of dfcbench, from its first moment to its end."""
+
 _EXPECTED = """expected file names such as
   DFC2020/ROIs0000_validation/s2_validation/ROIs0000_validation_s2_0_p17.tif
   SEN12MS/ROIs1158_spring/s1_101/ROIs1158_spring_s1_101_p30.tif
@@ -285,6 +288,8 @@ def _folders(root: str, scan: _Scan) -> Iterator[tuple[str, list[str]]]:
                     (folders if entry.is_dir() else files).append(entry.name)
         except OSError:
             scan.unreadable.append(folder)
+            return
+        if _OWN & set(files):  # a run's maps bear the names of label files
             return
         scan.folders += 1
         scan.files += len(files)

@@ -7,6 +7,7 @@ low- and high-resolution labels were known to every contestant.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from functools import cached_property
@@ -58,10 +59,23 @@ class FusionContest:
         self.split = split
         self.limit = limit if limit is not None and limit < len(archive.splits[split]) else None
 
-    @property
+    @cached_property
     def has_reference(self) -> bool:
-        """Whether the scored split has high-resolution labels on this disk."""
-        return self.archive.has_labels(self.split)
+        """Whether the scored patches have high-resolution labels on this disk.
+
+        Raises DataError if some have and some have not: neither scores nor their want would be the whole truth.
+        """
+        chosen = set(self.scored.ids)
+        lacking = [
+            record for record in self.archive.splits[self.split] if record.id in chosen and "dfc" not in record.files
+        ]
+        if lacking and len(lacking) < len(chosen):
+            raise DataError(
+                f"{self.archive.root}: {len(lacking)} of {len(chosen)} patches of the {self.split} split have no "
+                f"high-resolution labels, such as {lacking[0].label_name}. Add them, or take all of them away to make maps "
+                "without scores."
+            )
+        return not lacking
 
     @cached_property
     def scored(self) -> PatchSet:
@@ -71,8 +85,8 @@ class FusionContest:
     @cached_property
     def reference(self) -> LabelledPatchSet:
         """The scored patches with their high-resolution labels; for the scorer alone."""
-        labelled = self.archive.labelled(self.split)
-        return labelled if self.limit is None else labelled.select(self.scored.ids)
+        chosen = set(self.scored.ids)
+        return LabelledPatchSet(r for r in self.archive.splits[self.split] if r.id in chosen)
 
     def fingerprints(self, needs: Needs) -> dict[str, str]:
         """Fingerprint by split of all data that a run with these needs may depend on."""
@@ -104,6 +118,8 @@ class FusionContest:
                 f"{self.archive.root}: this method asks the contest's server for scores, and the {self.split} split "
                 "has no high-resolution labels here to score with."
             )
+        if needs.prior:
+            require_prior(self.archive)
         missing = _shown(needs) - self.scored.modalities
         if missing:
             raise DataError(
@@ -123,11 +139,9 @@ class FusionContest:
             sets["validation"] = ("validation", archive.patches("validation").restricted(wanted))
         elif self.split == "validation" and needs.transductive:
             sets["validation"] = sets["scored"]
-        if self.track == 2 and archive.has_labels("validation"):
+        if self.track == 2 and needs.labels == "high":
             sets["labelled"] = ("validation", archive.labelled("validation").restricted(wanted | {"high"}))
-        prior: NDArray[np.float64] | None = None
-        if needs.labels != "none" and archive.has_labels("validation"):
-            prior = label_prior(archive)
+        prior = label_prior(archive) if needs.prior else None
         return ContestView(self.track, self.split, needs, sets, prior, prepare or _as_it_is, feedback)
 
     def _limited(self, patches: PatchSet) -> PatchSet:
@@ -195,7 +209,7 @@ class ContestView:
         refusal = (
             "contest.labelled: Track 1 never shows high-resolution labels; they are known on Track 2 only."
             if self.track == 1
-            else "contest.labelled: the data have no high-resolution labels of the validation split."
+            else "contest.labelled: a method that learns from high-resolution labels must say so, Needs(labels='high')."
         )
         patches = self._patches("labelled", refusal)
         assert isinstance(patches, LabelledPatchSet)
@@ -215,10 +229,7 @@ class ContestView:
     def label_prior(self) -> NDArray[np.float64]:
         """p(high-resolution class | low-resolution class), shape (10, 8): rows CODES, columns SCORED_CODES."""
         if self._prior is None:
-            raise HiddenError(
-                "contest.label_prior: p(HR | LR) comes from the validation split's lc and dfc files, which the data "
-                "lack (lc_validation.zip, dfc_validation.zip), or the method's needs say that it sees no labels."
-            )
+            raise HiddenError("contest.label_prior: declare it first, Needs(prior=True).")
         return self._prior.copy()
 
     @property
@@ -243,20 +254,23 @@ def label_prior(archive: Archive) -> NDArray[np.float64]:
     SCORED_CODES. The row of a low-resolution class that the split does not have is the split's class distribution.
     Raises DataError without high-resolution labels of a validation split.
     """
-    if not archive.has_labels("validation"):
-        raise DataError(
-            f"{archive.root}: p(HR | LR) comes from the validation split's lc and dfc files, which are not here. Add "
-            "them (lc_validation.zip, dfc_validation.zip), or choose a method that does without label_prior."
-        )
+    require_prior(archive)
     path = cache_directory() / "label_prior" / f"{archive.fingerprint('validation')}.json"
     counts = _read_counts(path)
     if counts is None:
         counts = np.zeros((256, 256), np.int64)
         for patch in archive.labelled("validation"):
-            pairs = patch.low.astype(np.uint16) * 256 + patch.high
+            low, high = patch.low, patch.high
+            if low.shape != high.shape:
+                raise DataError(
+                    f"{archive.root}: low- and high-resolution labels of {patch.id} are {low.shape} and {high.shape} "
+                    "pixels. `dfcbench data verify` lists such files."
+                )
+            pairs = low.astype(np.uint16) * 256 + high
             counts += np.bincount(pairs.ravel(), minlength=65536).reshape(256, 256)
         counts = counts[np.ix_(CODES, SCORED_CODES)]
-        write_json(path, counts.tolist())
+        with contextlib.suppress(OSError):  # a cache that cannot be written costs time only
+            write_json(path, counts.tolist())
     total = counts.sum(axis=0)
     if not total.any():
         raise DataError(
@@ -265,6 +279,16 @@ def label_prior(archive: Archive) -> NDArray[np.float64]:
     filled = np.where(counts.sum(axis=1, keepdims=True) > 0, counts, total).astype(np.float64)
     shares: NDArray[np.float64] = filled / filled.sum(axis=1, keepdims=True)
     return shares
+
+
+def require_prior(archive: Archive) -> None:
+    """Raise DataError unless every patch of the validation split has low- and high-resolution labels."""
+    complete = archive.has_labels("validation") and "low" in archive.patches("validation").modalities
+    if not complete:
+        raise DataError(
+            f"{archive.root}: p(HR | LR) comes from the validation split's lc and dfc files, which are not all here. Add "
+            "them (lc_validation.zip, dfc_validation.zip), or choose a method that does without label_prior."
+        )
 
 
 def _read_counts(path: Path) -> NDArray[np.int64] | None:

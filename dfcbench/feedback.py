@@ -2,6 +2,7 @@
 
 In the test phase of the contest a team could submit ten times; the server answered with the average accuracy and the
 accuracy of each class (Robinson et al. 2021, Sec. II). A method that uses such answers is tuned on the leaderboard.
+A run stands for a team here: each run has ten answers of its own, however often it is broken off or started over.
 """
 
 from __future__ import annotations
@@ -34,9 +35,7 @@ class Feedback:
             try:
                 self._answers = dict(json.loads(ledger.read_text(encoding="utf-8"))["answers"])
             except (OSError, ValueError, KeyError, TypeError) as error:
-                raise SubmissionError(
-                    f"{ledger}: cannot be read ({error}); restore it, or choose another seed."
-                ) from error
+                raise SubmissionError(f"{ledger}: cannot be read ({error}); restore it from a copy.") from error
 
     @property
     def remaining(self) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 
 from dfcbench import records
 from dfcbench.errors import DataError
-from dfcbench.records import LABEL_TOKEN, PatchRecord
+from dfcbench.records import LABEL_TOKEN, MODALITIES, PatchRecord
 from dfcbench.scheme import CODES, SCORED
 from dfcbench.threads import in_order
 
@@ -32,6 +32,9 @@ PUBLISHED_PIXELS: dict[str, int] = dict(
 
 MANIFEST = "contest.json"
 """File at the root of a demo contest that says which one it is."""
+
+_READ_WHOLE = (LABEL_TOKEN, MODALITIES["low"].token)
+"""Tokens of labels: every score and every prior depends on every pixel of them."""
 
 BLOCK = 4096
 """Bytes read from the middle and from the end of an image for the fingerprint: one page each."""
@@ -87,8 +90,7 @@ def unidentified(root: Path, fingerprints: Sequence[str]) -> DatasetIdentity:
 def fingerprint(patches: Sequence[PatchRecord]) -> str:
     """16 hexadecimal digits from the ids, and from each file's modality, length and content.
 
-    References are read whole, since every score depends on every pixel of them; of images and low-resolution labels
-    two pages are read. Raises DataError if a file cannot be read.
+    Labels, high and low, are read whole; of images two pages are. Raises DataError if a file cannot be read.
     """
     digest = hashlib.blake2b(digest_size=8)
     for record in patches:
@@ -101,7 +103,7 @@ def fingerprint(patches: Sequence[PatchRecord]) -> str:
                 with path.open("rb", buffering=0) as handle:
                     size = os.fstat(handle.fileno()).st_size
                     digest.update(f"{token} {size}\n".encode())
-                    if token == LABEL_TOKEN:
+                    if token in _READ_WHOLE:
                         digest.update(handle.read())
                     else:
                         for start in (size // 2, size - BLOCK):

@@ -56,7 +56,9 @@ class Params(BaseModel):
     ``dfcbench methods show``.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False, coerce_numbers_to_str=True
+    )
 
 
 @dataclass(frozen=True)
@@ -65,13 +67,15 @@ class Needs:
 
     inputs: any of ``s1`` and ``s2``. labels: ``none``, ``low`` (low-resolution labels) or ``high`` (the high-resolution
     labels that Track 2 shows). transductive: it is fitted on the images that are scored. training: it uses SEN12MS.
-    feedback: it asks the contest's server for scores, and so is tuned on the leaderboard.
+    prior: it uses ``contest.label_prior``, p(HR | LR). feedback: it asks the contest's server for scores, and so is tuned
+    on the leaderboard.
     """
 
     inputs: frozenset[str] = MODALITIES
     labels: Literal["none", "low", "high"] = "low"
     transductive: bool = False
     training: bool = False
+    prior: bool = False
     feedback: bool = False
 
     def __post_init__(self) -> None:
@@ -198,7 +202,10 @@ class Contest(Protocol):
 
     @property
     def label_prior(self) -> NDArray[np.float64]:
-        """p(high-resolution class | low-resolution class), shape (10, 8): rows CODES, columns SCORED_CODES."""
+        """p(high-resolution class | low-resolution class), shape (10, 8): rows CODES, columns SCORED_CODES.
+
+        Only for a method whose needs say ``prior``.
+        """
         ...
 
     @property
@@ -330,7 +337,11 @@ class RunContext:
         if zlib.crc32(content[4:]).to_bytes(4, "big") != content[:4]:
             log.warning("%s is damaged; that stage starts anew.", path)
             return None
-        return pickle.loads(content[4:])
+        try:
+            return pickle.loads(content[4:])
+        except Exception as error:  # whatever another version of a library, or another machine, makes of it
+            log.warning("%s cannot be restored (%s); that stage starts anew.", path, error)
+            return None
 
 
 class Method(ABC):

@@ -291,7 +291,7 @@ def _check_room(folder: Path, modalities: Sequence[str], shapes: NDArray[np.int6
 def _discard(folder: Path, modality: str) -> None:
     """Remove what is left of an older or interrupted copy; index first, so that it never points at nothing."""
     _index_path(folder, modality).unlink(missing_ok=True)
-    for pattern in (f"{modality}-*.bin", f".{modality}-*.bin", f".{modality}-*.json"):
+    for pattern in (f"{modality}-*.bin", f".tmp-{modality}-*"):
         for leftover in folder.glob(pattern):
             leftover.unlink(missing_ok=True)
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from dfcbench.contest import FusionContest
-from dfcbench.errors import PluginError, SubmissionError, UsageError
+from dfcbench.errors import ContractError, DfcbenchError, MethodCrash, PluginError, SubmissionError, UsageError
 from dfcbench.machine import commit, software
+from dfcbench.maps import probabilities_path
 from dfcbench.method import Method, Needs, Params, Part
 from dfcbench.registry import Loaded, Registry
 from dfcbench.submission import META, TUNED_BADGE, Submission
+
+Answered = TypeVar("Answered")
 
 MOST_NESTED = 8
 """Parts of parts of parts: deeper than this, a method is taken to be made of itself."""
@@ -28,11 +31,13 @@ class Ready:
     """A part that is finished: the submission that was named."""
 
     submission: Submission
+    soft: bool
+    """Whether its probabilities were kept; of labels alone something else is made."""
 
     @property
     def key(self) -> str:
-        """The run's key."""
-        return self.submission.key
+        """The run's key, with a mark if only its labels are there."""
+        return self.submission.key + ("" if self.soft else "-labels")
 
     @property
     def folder(self) -> Path:
@@ -60,16 +65,29 @@ class Plan:
     registry: Registry | None = None
     """Where the methods of parts are looked up."""
     depth: int = 0
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    """Parameters that were given, beside preset and defaults."""
 
     @cached_property
     def method(self) -> Method:
         """The method, constructed and not fitted."""
-        return self.loaded.method(self.params)
+        return self._asked("its constructor", lambda: self.loaded.method(self.params))
 
     @cached_property
     def needs(self) -> Needs:
         """What the method needs under these parameters."""
-        return self.method.requires()
+        needs = self._asked("requires()", lambda: self.method.requires())
+        if not isinstance(needs, Needs):
+            raise ContractError(f"{self.loaded.method.name}: requires() returned {needs!r}, not Needs(...).")
+        return needs
+
+    def _asked(self, call: str, question: Callable[[], Answered]) -> Answered:
+        try:
+            return question()
+        except (DfcbenchError, KeyboardInterrupt):
+            raise
+        except Exception as error:
+            raise MethodCrash(f"{self.loaded.method.name}: {call} raised {type(error).__name__}: {error}.") from error
 
     @cached_property
     def parameters(self) -> dict[str, Any]:
@@ -80,24 +98,42 @@ class Plan:
     @cached_property
     def parts(self) -> dict[str, Plan | Ready]:
         """The runs that this one builds upon, by the method's names for them."""
-        return {name: self._part(part) for name, part in self.method.parts().items()}
+        return {name: self._part(part) for name, part in self._declared.items()}
+
+    @cached_property
+    def _declared(self) -> dict[str, Part]:
+        return dict(self._asked("parts()", lambda: self.method.parts()))
 
     def _part(self, part: Part) -> Plan | Ready:
         if self.registry is None or self.depth >= MOST_NESTED:
             raise PluginError(
                 f"{self.loaded.method.name}: its part {part.method!r} is made of itself, or cannot be found."
             )
-        split = part.split or self.contest.split
-        limit = self.contest.limit if split == self.contest.split else None
         contest = self.contest
-        if split != contest.split:
-            contest = FusionContest(contest.archive, contest.track, split, limit)
-        if (Path(part.method) / META).exists():
-            return _ready(Path(part.method), contest)
+        if part.split and part.split != contest.split:
+            try:
+                contest = FusionContest(contest.archive, contest.track, part.split)
+            except UsageError as error:
+                raise UsageError(
+                    f"{self.loaded.method.name} builds upon {part.method} on the {part.split} split: {error}"
+                ) from error
+        folder = Path(part.method).expanduser()
+        if (folder / META).exists():
+            return _ready(folder, contest)
+        if len(folder.parts) > 1 and ".py" not in part.method:
+            raise SubmissionError(f"{folder}: no {META} there. Name the folder of a finished run, or a method.")
         loaded = self.registry.load(part.method)
         preset = self.preset if self.preset in loaded.method.presets else None
         params, preset = resolve_parameters(loaded.method, part.parameters, preset, demo=contest.archive.identity.demo)
-        return replace(self, contest=contest, loaded=loaded, params=params, preset=preset, depth=self.depth + 1)
+        return replace(
+            self,
+            contest=contest,
+            loaded=loaded,
+            params=params,
+            preset=preset,
+            depth=self.depth + 1,
+            overrides=part.parameters,
+        )
 
     @cached_property
     def fingerprints(self) -> dict[str, str]:
@@ -115,7 +151,7 @@ class Plan:
             "method": self.loaded.method.name,
             "version": self.loaded.method.version,
             "source": self.loaded.digest,
-            "parameters": self.parameters,
+            "parameters": self._placeless(self.parameters),
             "seed": self.seed,
             "parts": {name: part.key for name, part in self.parts.items()},
         }
@@ -123,6 +159,16 @@ class Plan:
             del parts["parts"]
         text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+    def _placeless(self, value: Any) -> Any:
+        """Parameters with the folders of finished parts replaced by their keys: where they lie is no matter."""
+        ready = {part.method: self.parts[name].key for name, part in self._declared.items()}
+        ready = {path: key for path, key in ready.items() if len(Path(path).parts) > 1 and ".py" not in path}
+        if isinstance(value, dict):
+            return {key: self._placeless(entry) for key, entry in value.items()}
+        if isinstance(value, list):
+            return [self._placeless(entry) for entry in value]
+        return ready.get(value, value) if isinstance(value, str) else value
 
     @property
     def folder(self) -> Path:
@@ -164,12 +210,14 @@ class Plan:
             },
             "preset": self.preset,
             "parameters": self.parameters,
+            "overrides": {key: self.parameters[key] for key in sorted(self.overrides)},
             "seed": self.seed,
             "needs": {
                 "inputs": sorted(self.needs.inputs),
                 "labels": self.needs.labels,
                 "transductive": self.needs.transductive,
                 "training": self.needs.training,
+                "prior": self.needs.prior,
                 "feedback": self.needs.feedback,
             },
             "badges": self.badges,
@@ -198,6 +246,17 @@ def _ready(folder: Path, contest: FusionContest) -> Ready:
     meta = submission.meta
     if not submission.finished:
         raise SubmissionError(f"{folder}: is not finished, so nothing can be built upon it. Run it to its end first.")
+    if meta["track"] != contest.track:
+        raise SubmissionError(
+            f"{folder}: is a run of Track {meta['track']}; what it learned from is not shown on Track {contest.track}. "
+            f"Run that method on Track {contest.track}."
+        )
+    kept = [probabilities_path(folder, patch_id).exists() for patch_id in contest.scored.ids]
+    if any(kept) and not all(kept):
+        raise SubmissionError(
+            f"{folder}: probabilities of {kept.count(False)} patches are missing. Give its command again with "
+            "--keep-probabilities."
+        )
     mine = (contest.split, contest.archive.fingerprint(contest.split), contest.limit)
     its = (meta["split"], meta["data"]["fingerprint"], meta["data"].get("limit"))
     if mine != its:
@@ -205,7 +264,7 @@ def _ready(folder: Path, contest: FusionContest) -> Ready:
             f"{folder}: maps the {its[0]} split of {meta['data']['title']} (fingerprint {its[1]}); this run is about "
             f"the {mine[0]} split of {contest.archive.identity.title} (fingerprint {mine[1]})."
         )
-    return Ready(submission)
+    return Ready(submission, soft=all(kept))
 
 
 def summary(method: type[Method]) -> str:

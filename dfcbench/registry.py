@@ -39,7 +39,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A method's class, ready to be constructed. ``digest`` is the hash of a plug-in file, None if it is installed."""
+    """A method's class, ready to be constructed. ``digest`` is the hash of a plug-in's files, None if it is installed."""
 
     method: type[Method]
     origin: str
@@ -139,8 +139,8 @@ def _load_entry(entry: Entry) -> Loaded:
             module = importlib.import_module(entry.module)
         else:
             assert entry.file is not None
-            digest = hashlib.blake2b(entry.file.read_bytes(), digest_size=8).hexdigest()
             module = _import_file(entry.file)
+            digest = _digest(entry.file)
     except (KeyboardInterrupt, DfcbenchError):
         raise
     except BaseException as error:  # a plug-in may raise anything, SystemExit too
@@ -169,6 +169,17 @@ def _import_file(file: Path) -> ModuleType:
     finally:
         sys.path.remove(str(file.parent))
     return module
+
+
+def _digest(file: Path) -> str:
+    """Hash of a plug-in file and of the modules beside it that it imported: another text is another method."""
+    files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
+    loaded = {Path(name) for name in files if name}
+    beside = sorted(path for path in loaded if path.parent == file.parent and path.suffix == ".py" and path != file)
+    digest = hashlib.blake2b(file.read_bytes(), digest_size=8)
+    for path in beside:
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def _check_class(cls: object, entry: Entry) -> None:

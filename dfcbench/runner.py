@@ -11,18 +11,19 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 from filelock import FileLock, Timeout
 
 from dfcbench import rasters
 from dfcbench.contest import ContestView
 from dfcbench.errors import ContractError, DataError, DfcbenchError, MethodCrash, SubmissionError, UsageError
 from dfcbench.feedback import Feedback
-from dfcbench.files import cache_directory, write_json
+from dfcbench.files import TEMPORARY, cache_directory, write_json
 from dfcbench.maps import (
     SubmissionMaps,
     as_probabilities,
@@ -35,6 +36,7 @@ from dfcbench.method import FEEDBACK_LIMIT, RunContext
 from dfcbench.packing import pack_where_it_pays
 from dfcbench.patches import Patch, PatchSet
 from dfcbench.plan import Plan, Ready
+from dfcbench.records import label_name
 from dfcbench.scoring import Confusion, confusion_matrix
 from dfcbench.submission import (
     ARTIFACTS,
@@ -77,9 +79,10 @@ def state(plan: Plan) -> str:
     """``new``, ``unfinished`` (a run was broken off or failed there) or ``finished``."""
     if not plan.folder.exists():
         return "new"
-    if (plan.folder / META).exists() and Submission(plan.folder).finished:
-        return "finished"
-    return "unfinished"
+    try:
+        return "finished" if Submission(plan.folder).finished else "unfinished"
+    except SubmissionError:  # none yet, or damaged: it is written anew at the end of the run
+        return "unfinished"
 
 
 def order(plan: Plan) -> list[Plan]:
@@ -102,21 +105,28 @@ def execute(
     *,
     rerun: bool = False,
     keep_probabilities: bool = False,
+    started: Callable[[], None] | None = None,
     illustrate: Callable[[Plan, Submission], None] | None = None,
 ) -> Submission:
     """Run the plan, or go on with it where it stopped; a finished run is returned as it is unless ``rerun``.
 
     The plans that it builds upon must be finished (see ``order``). With ``keep_probabilities``, those that are missing
-    are made up for from what was fitted, also of a finished run. ``illustrate`` may add files to the submission's
-    artifacts before it counts as finished. Raises UsageError if another process is at the same run, MethodCrash if the
-    method raises, ContractError if it breaks its contract.
+    are made up for from what was fitted, also of a finished run. ``started`` is called once the run is this process's
+    own; ``illustrate`` may add files to the submission's artifacts before it counts as finished. Raises UsageError if
+    another process is at the same run, MethodCrash if the method raises, ContractError if it breaks its contract.
     """
     folder = plan.folder
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SubmissionError(f"{folder}: cannot be made ({error.strerror}). Choose another --submissions.") from error
     try:
         with FileLock(folder / ".lock", timeout=0), _logged(folder / LOG):
+            _clear_leftovers(folder)
             if rerun:
                 _set_aside(folder)
+            if started is not None:
+                started()
             if state(plan) == "finished":
                 shutil.rmtree(folder / WORK, ignore_errors=True)
                 if keep_probabilities and lacks_probabilities(plan):
@@ -233,7 +243,12 @@ class _Run:
         if not wanted:
             return
         with self._guarded("predict"):
-            for prediction in self.method.predict(patches.select(list(wanted)), run):
+            predictions = self.method.predict(patches.select(list(wanted)), run)
+            if not isinstance(predictions, Iterable):
+                raise ContractError(
+                    f"{self.method.name}.predict returned {type(predictions).__name__}; it must yield Predictions."
+                )
+            for prediction in predictions:
                 self._write(prediction, wanted)
                 finished += 1
                 self.observer.advance(label, finished, len(patches))
@@ -264,7 +279,8 @@ class _Run:
                 f"the patch {patch.shape[0]} x {patch.shape[1]}."
             )
         if self.keep_probabilities:
-            values = prediction.values if prediction.values.ndim == 3 else as_probabilities(labels)
+            values = np.asarray(prediction.values)
+            values = values if values.ndim == 3 else as_probabilities(labels)
             write_probabilities(self.folder, patch_id, values, patch.georeference)
         if not map_path(self.folder, patch_id).exists():
             write_labels(self.folder, patch_id, labels, patch.georeference)
@@ -273,7 +289,13 @@ class _Run:
         reference = self.plan.contest.reference
 
         def count(patch: Any) -> tuple[str, Any]:
-            return patch.id, confusion_matrix(patch.high, rasters.read(map_path(self.folder, patch.id))[0])
+            high, labels = patch.high, rasters.read(map_path(self.folder, patch.id))[0]
+            if high.shape != labels.shape:
+                raise DataError(
+                    f"{label_name(patch.id)}: has {high.shape} pixels, the images of that patch {labels.shape}. "
+                    "`dfcbench data verify` lists such files."
+                )
+            return patch.id, confusion_matrix(high, labels)
 
         run = RunContext(workers=self.plan.workers, reporter=self.metrics)
         return Confusion.collect(run.map(count, reference, label="scoring"))
@@ -285,7 +307,7 @@ class _Run:
             yield
         except (DfcbenchError, KeyboardInterrupt):
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             log.exception("%s.%s failed", self.method.name, call)
             raise MethodCrash(
                 f"{self.method.name}.{call} raised {type(error).__name__}: {error}. The traceback is in "
@@ -365,9 +387,16 @@ def _logged(path: Path) -> Iterator[None]:
         handler.close()
 
 
+def _clear_leftovers(folder: Path) -> None:
+    """Remove temporary files that a killed run left half written."""
+    for path in folder.rglob(TEMPORARY):
+        path.unlink(missing_ok=True)
+
+
 def _set_aside(folder: Path) -> None:
     """Make room for a run from scratch; what lay there is kept beside it under a name that starts with a dot."""
     kept = [path for path in folder.iterdir() if path.name not in (".lock", LOG, LEDGER)]
+    kept.sort(key=lambda path: path.name != META)  # first of all, it must not count as finished any more
     if not kept:
         return
     number = 1

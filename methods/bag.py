@@ -109,7 +109,7 @@ class Bag(Method):
     """Bag clustering: colour clusters informed by their 5 x 5 neighbourhood, labelled through p(HR | LR)."""
 
     name = "bag"
-    needs: ClassVar[Needs] = Needs(inputs=frozenset({"s1", "s2"}), labels="low", transductive=True)
+    needs: ClassVar[Needs] = Needs(inputs=frozenset({"s1", "s2"}), labels="low", transductive=True, prior=True)
     citation = "Robinson et al., IEEE JSTARS 14 (2021), Sec. IV-A; team calebrob6"
     Params = BagParams
     presets: ClassVar[dict[str, dict[str, Any]]] = {
@@ -119,7 +119,7 @@ class Bag(Method):
     params: BagParams
 
     def requires(self) -> Needs:
-        return Needs(inputs=inputs_of(self.params.channels), labels="low", transductive=True)
+        return Needs(inputs=inputs_of(self.params.channels), labels="low", transductive=True, prior=True)
 
     def fit(self, contest: Contest, run: RunContext) -> None:
         """Fit one model per group of successive images; leaves ``models_``, ``bounds_``, ``group_of_``."""

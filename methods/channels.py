@@ -18,7 +18,8 @@ CHANNELS = (*S1_NAMES, *(S2_NAMES[i] for i in SURFACE_BANDS))
 """Both radar bands and the ten bands that see the surface."""
 
 
-def _split(value: Any) -> Any:
+def split_names(value: Any) -> Any:
+    """Names joined by commas -> a list of them; anything else as it is."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
@@ -49,7 +50,7 @@ def _check_weights(value: dict[str, float]) -> dict[str, float]:
     return value
 
 
-ChannelNames = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_check_names)]
+ChannelNames = Annotated[tuple[str, ...], BeforeValidator(split_names), AfterValidator(_check_names)]
 """Type of a parameter: bands by name (VV, VH, B1 ... B12), as a list or joined by commas."""
 
 ChannelWeights = Annotated[dict[str, float], BeforeValidator(_pairs), AfterValidator(_check_weights)]

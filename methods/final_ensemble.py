@@ -9,12 +9,12 @@ the server chooses the share of either. Eight answers of ten are used with the f
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BeforeValidator, model_validator
 
-from dfcbench.errors import UsageError
 from dfcbench.method import (
     FEEDBACK_LIMIT,
     Contest,
@@ -30,11 +30,13 @@ from dfcbench.method import (
 )
 from dfcbench.scheme import SCORED_CODES, SCORED_NAMES
 
+from .channels import split_names
+
 
 class FinalEnsembleParams(Params):
     """The paper tells what was combined, not by which formula."""
 
-    approaches: tuple[str, ...] = Field(
+    approaches: Annotated[tuple[str, ...], BeforeValidator(split_names)] = Field(
         ("bag", "epitome", "track1-ensemble", "neural-smoothing"),
         min_length=2,
         description="what is combined: methods, or folders of finished submissions",
@@ -42,6 +44,12 @@ class FinalEnsembleParams(Params):
     shares: tuple[float, ...] = Field(
         (0.25, 0.5, 0.75, 1.0), min_length=1, description="of the picked probabilities against the mean of all, to try"
     )
+
+    @model_validator(mode="after")
+    def _within_the_answers(self) -> FinalEnsembleParams:
+        if len(self.approaches) + len(self.shares) > FEEDBACK_LIMIT:
+            raise ValueError(f"approaches and shares together need more than the server's {FEEDBACK_LIMIT} answers")
+        return self
 
 
 class FinalEnsemble(Method):
@@ -61,11 +69,6 @@ class FinalEnsemble(Method):
     def fit(self, contest: Contest, run: RunContext) -> None:
         """Leaves ``weights_`` (approaches, 8): how much of each class's probability comes from each approach."""
         count = len(self.params.approaches)
-        if count + len(self.params.shares) > FEEDBACK_LIMIT:
-            raise UsageError(
-                f"{self.name}: {count} approaches and {len(self.params.shares)} shares need more than the server's "
-                f"{FEEDBACK_LIMIT} answers. Name fewer."
-            )
         single = np.repeat(np.eye(count)[:, :, np.newaxis], len(SCORED_CODES), axis=2)
         candidates: list[tuple[float, NDArray[np.float64]]] = []
         accuracies = np.full((count, len(SCORED_CODES)), -1.0)

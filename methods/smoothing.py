@@ -75,14 +75,14 @@ class NeuralSmoothing(Method):
         self.mean_ = pixels.mean(axis=1, dtype=np.float64).astype(np.float32)
         self.deviation_ = np.maximum(pixels.std(axis=1, dtype=np.float64), 1e-4).astype(np.float32)
         total = float(patches.shapes.prod(axis=1).sum())
-        steps = max(1, round(params.epochs * total / (params.batch * params.chip**2)))
+        size = min(params.chip, int(patches.shapes.min()))
+        steps = max(1, round(params.epochs * total / (params.batch * size**2)))
         if params.most_steps:
             steps = min(steps, params.most_steps)
         network = self._network(run.generator("smoothing", "weights"))
         ensemble = run.parts["ensemble"]
 
         def batch_of(step: int, generator: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-            size = min(params.chip, int(patches.shapes.min()))
             draws = [
                 (patches[int(i)], generator.random(3)) for i in generator.integers(len(patches), size=params.batch)
             ]

@@ -20,7 +20,7 @@ from tests import datamaker
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return datamaker.write_everything(tmp_path_factory.mktemp("everything"))
+    return datamaker.write_everything(tmp_path_factory.mktemp("everything") / "root")
 
 
 def touch(root: Path, *names: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -201,6 +202,27 @@ def test_archives_as_downloaded_become_a_contest(dfcbench: Shell, tmp_path: Path
     assert "warning: shape" in told, "patches of 16 pixels are not the contest's"
     assert "28 there already" in dfcbench(*command).stdout
     dfcbench("run", "--track", 1, "--method", "low-resolution-labels", "--data", "unpacked")
+    with zipfile.ZipFile(tmp_path / "s2.zip", "w") as single:
+        for path in sorted(source.rglob("*ROIs0000_test_s2_*.tif")):
+            single.write(path, path.name)
+    told = dfcbench("data", "import", "s2.zip", "--out", "bit by bit").stdout
+    assert "Not imported yet: test: none of 4 patches has a s1 file" in told
+    assert "0 error(s)" in told
+    assert "Replace" in dfcbench("data", "verify", "--data", "bit by bit", expect=3).stderr, "verify asks for all"
+    with zipfile.ZipFile(tmp_path / "s1.zip", "w") as single:
+        for path in sorted(source.rglob("*ROIs0000_test_s1_*.tif"))[1:]:
+            single.write(path, path.name)
+    failed = dfcbench("data", "import", "s1.zip", "--out", "bit by bit", expect=3)
+    assert "has no s1 file" in failed.stdout, "one file that lacks is no archive to follow"
+    with zipfile.ZipFile(tmp_path / "linked.zip", "w") as linked:
+        link = zipfile.ZipInfo("ROIs0000_test_lc_0_p0.tif")
+        link.external_attr = (stat.S_IFLNK | 0o777) << 16
+        linked.writestr(link, "elsewhere.tif")
+    for archives in (["linked.zip"], ["test.zip", "validation.zip", "linked.zip"]):
+        failed = dfcbench("data", "import", *archives, "--out", "sound", expect=3)
+        assert "1 file(s) refused" in failed.stderr
+        assert "is a link" in failed.stdout
+    assert "0 error(s)" in failed.stdout, "the others were imported and verified all the same"
 
 
 def test_json_files_of_a_run_are_plain_json(dfcbench: Shell, small_root: Path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -217,3 +219,36 @@ def test_the_command_line_runs_parts_first(dfcbench: Shell, small_root: Path, me
     assert done.stderr.index("Part: noise") < done.stderr.index("Part: low-resolution-labels")
     assert "mean (published), Track 1, test" in done.stdout
     assert len(find_submissions(dfcbench.folder / "submissions")[0]) == 3
+
+
+def test_a_run_of_the_other_track_is_no_part(small, methods):
+    part = plan_of(small, methods, "noise")
+    part = replace(part, contest=FusionContest(small, 2, "test"))
+    execute(part, Quiet(), keep_probabilities=True)
+    with pytest.raises(SubmissionError, match="is a run of Track 2"):
+        _ = plan_of(small, methods, "mean", {"first": str(part.folder)}).parts
+
+
+def test_the_key_does_not_depend_on_where_a_part_lies_or_how_its_path_is_spelled(small, methods):
+    part = plan_of(small, methods, "noise")
+    execute(part, Quiet(), keep_probabilities=True)
+    elsewhere = methods.parent / "moved" / "here"
+    shutil.copytree(part.folder, elsewhere)
+    spelled = [str(part.folder), f"{part.folder.parent}/./{part.folder.name}", str(elsewhere)]
+    assert len({plan_of(small, methods, "mean", {"first": path}).key for path in spelled}) == 1
+
+
+def test_labels_alone_make_another_key_and_half_kept_probabilities_are_refused(small, methods):
+    part = plan_of(small, methods, "noise")
+    execute(part, Quiet())
+    hard = plan_of(small, methods, "mean", {"first": str(part.folder)}).key
+    execute(part, Quiet(), keep_probabilities=True)
+    assert plan_of(small, methods, "mean", {"first": str(part.folder)}).key != hard
+    next((part.folder / "probabilities").iterdir()).unlink()
+    with pytest.raises(SubmissionError, match="--keep-probabilities"):
+        _ = plan_of(small, methods, "mean", {"first": str(part.folder)}).parts
+
+
+def test_a_mistyped_folder_of_a_part_is_told(small, methods):
+    with pytest.raises(SubmissionError, match=r"no submission\.json there"):
+        _ = plan_of(small, methods, "mean", {"first": "submissions/track1/nope"}).parts

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dfcbench import rasters
 from dfcbench.archive import Archive
 from dfcbench.contest import FusionContest, label_prior
 from dfcbench.errors import DataError, HiddenError, UsageError
@@ -16,7 +17,7 @@ from dfcbench.method import Needs
 from dfcbench.scheme import CODES, SCORED_CODES
 from tests import datamaker
 
-TRANSDUCTIVE = Needs(labels="low", transductive=True)
+TRANSDUCTIVE = Needs(labels="low", transductive=True, prior=True)
 
 
 def test_no_patch_of_any_view_has_high_resolution_labels(small):
@@ -59,6 +60,12 @@ def test_track_2_shows_the_reference_of_validation_and_not_of_test(small):
     assert set(np.unique(view.labelled[0].high)) <= set(SCORED_CODES)
     assert not hasattr(view.target[0], "high")
     assert set(view.labelled.ids).isdisjoint(view.target.ids)
+
+
+def test_the_reference_is_shown_to_those_who_declare_that_they_learn_from_it(small):
+    view = FusionContest(small, 2, "test").view(Needs(labels="low"))
+    with pytest.raises(HiddenError, match="labels='high'"):
+        _ = view.labelled
 
 
 def test_labelled_on_track_1_is_refused_with_the_rule(small):
@@ -152,9 +159,27 @@ def test_label_prior_without_reference_says_what_to_add(tmp_path):
     archive = Archive.open(tmp_path)
     with pytest.raises(DataError, match=r"dfc_validation\.zip"):
         label_prior(archive)
-    view = FusionContest(archive, 1, "validation").view(TRANSDUCTIVE)
-    with pytest.raises(HiddenError, match=r"dfc_validation\.zip"):
-        _ = view.label_prior
+    contest = FusionContest(archive, 1, "validation")
+    with pytest.raises(DataError, match=r"dfc_validation\.zip"):
+        contest.check(TRANSDUCTIVE)
+    with pytest.raises(HiddenError, match="prior=True"):
+        _ = contest.view(Needs(labels="low")).label_prior
+
+
+def test_labels_of_different_sizes_are_told_by_patch(tmp_path):
+    datamaker.write_contest(tmp_path)
+    path = datamaker.file(tmp_path, "DFC2020/ROIs0000_validation", "validation", "dfc", "0_p1")
+    rasters.write(path, np.ones((12, 12), np.uint8))
+    with pytest.raises(DataError, match=r"ROIs0000_validation_0_p1 are \(16, 16\) and \(12, 12\)"):
+        label_prior(Archive.open(tmp_path))
+
+
+def test_a_split_with_some_of_its_labels_is_refused_with_one_that_lacks(tmp_path):
+    datamaker.write_contest(tmp_path)
+    datamaker.file(tmp_path, "DFC2020/ROIs0000_test", "0", "dfc", "0_p2").unlink()
+    with pytest.raises(DataError, match=r"1 of 4 patches .* ROIs0000_test_dfc_0_p2\.tif"):
+        _ = FusionContest(Archive.open(tmp_path), 1, "test").has_reference
+    assert FusionContest(Archive.open(tmp_path), 1, "test", limit=2).has_reference, "p0 and p3 have theirs"
 
 
 def test_the_fingerprints_of_a_run_are_those_of_what_it_depends_on(small):

@@ -231,7 +231,7 @@ def test_interrupted_build_is_never_taken_for_a_complete_one(
 def test_what_a_kill_leaves_behind_is_removed(patches: LabelledPatchSet, tmp_path: Path) -> None:
     folder = tmp_path / "pack"
     folder.mkdir()
-    for leftover in (".s1-0123-abc.bin", "s1-0123456789ab.bin", ".s1-x.json"):
+    for leftover in (".tmp-s1-0123-abc.bin", "s1-0123456789ab.bin", ".tmp-s1-x.json"):
         (folder / leftover).write_bytes(b"half")
     patches.packed(folder, {"s1"})
     assert sorted(p.name for p in folder.iterdir() if p.name != ".lock") == [binary(folder, "s1").name, "s1.json"]

@@ -14,7 +14,7 @@ from filelock import FileLock
 from dfcbench import rasters
 from dfcbench.archive import Archive
 from dfcbench.contest import FusionContest
-from dfcbench.errors import ContractError, DataError, MethodCrash, UsageError
+from dfcbench.errors import ContractError, DataError, MethodCrash, SubmissionError, UsageError
 from dfcbench.machine import resolve_device
 from dfcbench.plan import Plan, resolve_parameters
 from dfcbench.registry import Registry
@@ -336,3 +336,84 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch):
         resolve_device("cuda")
     with pytest.raises(UsageError, match="choose auto"):
         resolve_device("gpu")
+
+
+def test_the_maps_of_a_run_are_never_read_as_a_reference(tmp_path):
+    root = datamaker.write_contest(tmp_path, test_labels=False)
+    for _ in range(2):
+        archive = Archive.open(root)
+        assert not archive.has_labels("test")
+        submission = execute(make_plan(archive, root), Quiet())
+        assert submission.scores is None
+    assert len(find_submissions(root / "submissions")[0]) == 1
+
+
+def test_a_damaged_submission_json_is_written_anew_by_the_same_run(small, tmp_path):
+    plan = make_plan(small, tmp_path)
+    execute(plan, Quiet())
+    before = content(plan.folder)
+    (plan.folder / "submission.json").write_text("")
+    assert state(plan) == "unfinished"
+    execute(make_plan(small, tmp_path), Quiet())
+    assert content(plan.folder) == before
+
+
+def test_what_a_kill_left_half_written_is_cleared_away(small, tmp_path):
+    plan = make_plan(small, tmp_path)
+    (plan.folder / "predictions").mkdir(parents=True)
+    (plan.folder / "predictions" / ".tmp-ROIs0000_test_dfc_0_p2-abcd1234.tif").write_bytes(b"half")
+    execute(plan, Quiet())
+    assert not [path for path in plan.folder.rglob(".*") if path.name != ".lock"]
+
+
+@pytest.mark.parametrize(
+    ("source", "error", "words"),
+    [
+        (
+            with_predict("        yield").replace("self.contest_ = None", "raise SystemExit(0)"),
+            MethodCrash,
+            "SystemExit",
+        ),
+        (with_predict("        return 3"), ContractError, "returned int"),
+        (
+            with_predict("        yield").replace(
+                "    def fit", "    def parts(self):\n        return 1 / 0\n\n    def fit"
+            ),
+            MethodCrash,
+            "ZeroDivisionError",
+        ),
+    ],
+)
+def test_whatever_a_method_does_wrong_is_its_own_fault_by_name(small, tmp_path, source, error, words):
+    with pytest.raises(error, match=words):
+        execute(make_plan(small, tmp_path, source), Quiet())
+
+
+def test_a_reference_of_another_size_is_a_fault_of_the_data(tmp_path):
+    root = datamaker.write_contest(tmp_path / "data")
+    path = datamaker.file(root, "DFC2020/ROIs0000_test", "0", "dfc", "0_p1")
+    rasters.write(path, np.ones((12, 12), np.uint8))
+    with pytest.raises(DataError, match=path.name):
+        execute(make_plan(Archive.open(root), tmp_path), Quiet())
+
+
+def test_submissions_that_cannot_be_written_are_told(small, tmp_path):
+    (tmp_path / "submissions").write_text("a file")
+    with pytest.raises(SubmissionError, match="--submissions"):
+        execute(make_plan(small, tmp_path), Quiet())
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity"])
+def test_parameters_that_are_no_numbers_are_refused_before_the_run(value):
+    bag = Registry().load("bag").method
+    with pytest.raises(UsageError, match="finite"):
+        resolve_parameters(bag, {"tolerance": float(value)}, None, demo=False)
+
+
+def test_a_plug_in_is_another_one_when_a_module_beside_it_changes(small, tmp_path):
+    (tmp_path / "colours_of_mine.py").write_text("SHIFT = 1\n")
+    source = "import colours_of_mine\n" + MAJORITY
+    first = make_plan(small, tmp_path, source).key
+    assert make_plan(small, tmp_path, source).key == first
+    (tmp_path / "colours_of_mine.py").write_text("SHIFT = 2\n")
+    assert make_plan(small, tmp_path, source).key != first

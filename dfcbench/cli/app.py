@@ -29,6 +29,7 @@ class Settings:
     """Set once by the root command."""
 
     debug = False
+    logged = True
 
 
 app = typer.Typer(
@@ -72,10 +73,11 @@ def _open_log() -> None:
     try:
         log_path().parent.mkdir(parents=True, exist_ok=True)
         handler: logging.Handler = logging.handlers.RotatingFileHandler(
-            log_path(), maxBytes=1_000_000, backupCount=1, encoding="utf-8", delay=True
+            log_path(), maxBytes=1_000_000, backupCount=1, encoding="utf-8"
         )
     except OSError:
         handler = logging.NullHandler()
+        Settings.logged = False
     handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
     log.addHandler(handler)
     warnings = logging.StreamHandler()
@@ -106,7 +108,8 @@ def reported(command: Callable[..., Any]) -> Callable[..., Any]:
             raise
         except Exception as error:
             log.exception("unexpected")
-            _end(f"unexpected {type(error).__name__}: {error}. Please report it; the traceback is in {log_path()}", 1)
+            place = f"the traceback is in {log_path()}" if Settings.logged else "--debug shows the traceback"
+            _end(f"unexpected {type(error).__name__}: {error}. Please report it; {place}.", 1)
 
     return wrapped
 

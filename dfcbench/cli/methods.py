@@ -10,6 +10,8 @@ from dfcbench.cli.app import app, reported
 from dfcbench.cli.options import MethodsDirOption, open_registry
 
 if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
     from dfcbench.method import Needs
 
 methods_app = typer.Typer(help="List the methods on offer, or show one.", rich_markup_mode=None)
@@ -64,7 +66,7 @@ def show(
         typer.echo(f"Citation: {method.citation}")
     presets = {name: values for name, values in method.presets.items() if values}
     rows = [
-        [key, _default(field.get_default()), *(values.get(key, "") for values in presets.values()), field.description]
+        [key, _default(field), *(values.get(key, "") for values in presets.values()), field.description]
         for key, field in method.Params.model_fields.items()
     ]
     if rows:
@@ -76,7 +78,13 @@ def show(
     typer.echo(f"\nPresets: {', '.join(method.presets) or 'published'}. Run it: dfcbench run --track 1 --method {name}")
 
 
-def _default(value: object) -> str:
+def _default(field: FieldInfo) -> str:
+    """The default as text; one that its field makes from other parameters is not known before they are."""
+    if field.is_required():
+        return "required"
+    if getattr(field, "default_factory_takes_validated_data", False):
+        return "(from others)"
+    value = field.get_default(call_default_factory=True)
     return "" if value is None else str(value)
 
 

@@ -113,6 +113,7 @@ def run(
         workers=workers or cores(),
         submissions=submissions,
         registry=registry,
+        overrides=given,
     )
     plans = order(plan)
     for each in plans:
@@ -148,42 +149,57 @@ def _execute(plan: Plan, terminal: Terminal, *, rerun: bool, keep_probabilities:
     from dfcbench.report.score_table import describe
     from dfcbench.runner import execute, lacks_probabilities, state
     from dfcbench.submission import Submission
-    from dfcbench.tracking import Tracker
 
     if state(plan) == "finished" and not rerun and not (keep_probabilities and lacks_probabilities(plan)):
         return Submission(plan.folder)
-    plan.folder.mkdir(parents=True, exist_ok=True)
-    tracker = Tracker.start(plan.describe(), plan.folder, fresh=rerun)
+    watch = _Watch(plan, terminal, fresh=rerun)
     try:
         with terminal.progress():
             submission = execute(
                 plan,
-                _Both(terminal, tracker),
+                watch,
                 rerun=rerun,
                 keep_probabilities=keep_probabilities,
+                started=watch.begin,
                 illustrate=_illustrate,
             )
     except DfcbenchError as error:
-        tracker.fail(str(error))
+        watch.fail(str(error))
         raise
     except BaseException as error:
-        tracker.fail(f"Interrupted by {type(error).__name__}; the same command goes on.", interrupted=True)
+        watch.fail(f"Interrupted by {type(error).__name__}; the same command goes on.", interrupted=True)
+        if rerun and isinstance(error, KeyboardInterrupt):
+            terminal.note("To go on with what this run has done, leave --if-exists rerun away.")
         raise
-    tracker.finish(plan.folder, describe(submission))
+    if watch.tracker is not None:
+        watch.tracker.finish(plan.folder, describe(submission))
     return submission
 
 
-class _Both:
-    """The terminal and MLflow watch together."""
+class _Watch:
+    """The terminal and, once the run is this process's own, MLflow watch together."""
 
-    def __init__(self, terminal: Terminal, tracker: Tracker) -> None:
+    def __init__(self, plan: Plan, terminal: Terminal, *, fresh: bool) -> None:
         self.stage = terminal.stage
         self.advance = terminal.advance
-        self._sinks = (terminal, tracker)
+        self.tracker: Tracker | None = None
+        self._plan = plan
+        self._terminal = terminal
+        self._fresh = fresh
+
+    def begin(self) -> None:
+        from dfcbench.tracking import Tracker
+
+        self.tracker = Tracker.start(self._plan.describe(), self._plan.folder, fresh=self._fresh)
 
     def metrics(self, values: Mapping[str, float], step: int | None) -> None:
-        for sink in self._sinks:
-            sink.metrics(values, step)
+        self._terminal.metrics(values, step)
+        if self.tracker is not None:
+            self.tracker.metrics(values, step)
+
+    def fail(self, message: str, *, interrupted: bool = False) -> None:
+        if self.tracker is not None:
+            self.tracker.fail(message, interrupted=interrupted)
 
 
 def _illustrate(plan: Plan, submission: Submission) -> None:
