@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -329,13 +330,13 @@ class _MetricsFile:
 
     def metrics(self, values: Mapping[str, float], step: int | None) -> None:
         now = time.time()
-        for name, value in values.items():
-            if value - value != 0:  # NaN or infinity: JSON has no word for them
-                log.warning("metric %s is %s at step %s; left out.", name, value, step)
-                continue
+        finite = {name: value for name, value in values.items() if math.isfinite(value)}
+        for name in values.keys() - finite.keys():  # JSON has no word for them
+            log.warning("metric %s is %s at step %s; left out.", name, values[name], step)
+        for name, value in finite.items():
             entry = {"name": name, "value": value, "step": step, "time": round(now, 3)}
             self._waiting.append(json.dumps(entry) + "\n")
-        self._observer.metrics(values, step)
+        self._observer.metrics(finite, step)
         if time.monotonic() - self._written > _METRICS_AT_A_TIME:
             self.flush()
 

@@ -101,11 +101,17 @@ class Tracker:
 
         It happens in the background, as importing MLflow alone takes seconds. ``fresh`` makes a new run in any case;
         the former one of this key keeps its place under another key.
-        ``meta`` is the content of submission.json, whatever its status. What metrics.jsonl holds and the store lacks
-        (a killed run's last seconds) is added.
+        ``meta`` is the content of submission.json, whatever its status. What metrics.jsonl holds at this moment and the
+        store lacks (a killed run's last seconds) is added; steps are counted on from there. So call it before the run
+        logs anything, and only while no other process is at the run.
         """
         tracker = cls(meta, folder, uri)
-        tracker._worker.post(lambda: tracker._begin(fresh), tracker._warn)
+        try:
+            history = [] if fresh else names.history(Submission(folder), tracker._steps)
+        except Exception as error:
+            tracker._warn(error)
+        else:
+            tracker._worker.post(lambda: tracker._begin(fresh, history), tracker._warn)
         return tracker
 
     @property
@@ -137,22 +143,31 @@ class Tracker:
         self._close(work)
 
     def fail(self, message: str, *, interrupted: bool = False) -> None:
-        """Mark the run as failed, or as interrupted (it may go on later), with ``message`` as its note."""
+        """Mark the run as failed, or as interrupted (it may go on later), with ``message`` as its note.
+
+        If the folder holds the finished run all the same (more was to be made of it), the run stays FINISHED, with the
+        note that it has.
+        """
 
         def work() -> None:
-            if self._store and self.run_id:
-                self._flush()
-                self._store.note(self.run_id, message)
-                self._store.client.set_terminated(self.run_id, "KILLED" if interrupted else "FAILED")
+            if self._store is None or self.run_id is None:
+                return
+            self._flush()
+            if _holds_result(self._folder, self._meta):
+                if not self._store.holds(self._meta):
+                    submission = Submission(self._folder)
+                    self._store.complete(self.run_id, submission, "", _ended(submission))
+                return
+            self._store.note(self.run_id, message)
+            self._store.client.set_terminated(self.run_id, "KILLED" if interrupted else "FAILED")
 
         self._close(work)
 
-    def _begin(self, fresh: bool) -> None:
+    def _begin(self, fresh: bool, history: Sequence[names.Point]) -> None:
         store = _Store(self.uri)
         if fresh:
             store.supersede(self._meta)
         run_id = store.begin(self._meta, self._folder)
-        history = names.history(Submission(self._folder), self._steps)
         store.add_points(run_id, history)
         self._store, self.run_id = store, run_id
 
@@ -269,7 +284,10 @@ class _Store:
             self.client.set_tag(run.info.run_id, names.KEY_TAG, f"{meta['key']}-before-{run.info.run_id[:8]}")
 
     def begin(self, meta: Mapping[str, Any], folder: Path, time_ms: int | None = None) -> str:
-        """Id of the run of this folder or key, now running; parameters, tags and data set are recorded."""
+        """Id of the run of this folder or key; parameters, tags and data set are recorded.
+
+        It is running from now on, unless it is finished in the store and in the folder alike.
+        """
         from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
 
         experiment = self._experiment(meta)
@@ -278,7 +296,8 @@ class _Store:
         if run is None:
             run = self.client.create_run(experiment, start_time=time_ms, run_name=names.run_name(meta), tags=tags)
         else:
-            self.client.update_run(run.info.run_id, status="RUNNING")
+            if run.info.status != "FINISHED" or not _holds_result(folder, meta):
+                self.client.update_run(run.info.run_id, status="RUNNING")
             self.client.log_batch(run.info.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
         run_id: str = run.info.run_id
         known = run.data.params
@@ -366,6 +385,15 @@ class _Store:
                 if run.info.lifecycle_stage == "active" and run.data.tags.get(names.KEY_TAG) == meta["key"]:
                     return run
         return None
+
+
+def _holds_result(folder: Path, meta: Mapping[str, Any]) -> bool:
+    """Whether the folder holds the finished run of this key."""
+    submission = Submission(folder)
+    try:
+        return submission.finished and submission.key == meta["key"]
+    except SubmissionError:
+        return False
 
 
 def _started(submission: Submission) -> int:

@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,6 +55,18 @@ def points(uri: str, run_id: str, name: str) -> list[tuple[int, float]]:
     from mlflow.tracking import MlflowClient
 
     return sorted((m.step, m.value) for m in MlflowClient(tracking_uri=uri).get_metric_history(run_id, name))
+
+
+def opened(tracker: Tracker) -> Tracker:
+    """The tracker once its run is open in the store."""
+    tracker._worker.do(lambda: None, 30)
+    assert tracker.run_id is not None
+    return tracker
+
+
+def add_line(folder: Path, name: str, value: float, step: object = None) -> None:
+    with (folder / "metrics.jsonl").open("a", encoding="utf-8") as lines:
+        lines.write(json.dumps({"name": name, "value": value, "step": step, "time": 1000.0}) + "\n")
 
 
 def write_metrics(folder: Path, *steps: int) -> None:
@@ -122,6 +135,72 @@ def test_resumed_run_goes_on_in_the_same_mlflow_run(tmp_path: Path, uri: str) ->
     assert run.info.status == "FINISHED"
 
 
+def test_metrics_logged_while_the_store_opens_are_recorded_once(
+    tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_open = threading.Event()
+    prompt_store = tracking._Store
+
+    def slow_store(uri: str) -> tracking._Store:
+        assert may_open.wait(30)
+        return prompt_store(uri)
+
+    monkeypatch.setattr(tracking, "_Store", slow_store)
+    submission = made_submission(tmp_path)
+    for value in (4.0, 3.0):
+        add_line(submission.folder, "entropy", value)  # of an earlier process
+    tracker = Tracker.start(submission.meta, submission.folder, uri)
+    for step, value in enumerate((2.0, 1.0)):
+        tracker.metrics({"entropy": value})
+        add_line(submission.folder, "entropy", value)
+        tracker.metrics({"bound": -value}, step=step)
+        add_line(submission.folder, "bound", -value, step)
+    assert tracker.run_id is None
+    may_open.set()
+    tracker.finish()
+    (run,) = runs(uri)
+    assert points(uri, run.info.run_id, "entropy") == [(0, 4.0), (1, 3.0), (2, 2.0), (3, 1.0)]
+    assert points(uri, run.info.run_id, "bound") == [(0, -2.0), (1, -1.0)]
+
+
+def test_history_that_makes_no_sense_costs_one_warning(
+    tmp_path: Path, uri: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    submission = made_submission(tmp_path)
+    add_line(submission.folder, "bound", -1.0, step="first")
+    tracker = Tracker.start(submission.meta, submission.folder, uri)
+    tracker.metrics({"bound": -0.5}, step=1)
+    tracker.finish()
+    assert not tracker.active
+    assert len([r for r in caplog.records if r.name == "dfcbench"]) == 1
+
+
+def test_fresh_run_leaves_the_former_of_its_key_as_it_was(tmp_path: Path, uri: str) -> None:
+    submission = made_submission(tmp_path)
+    former = Tracker.start(submission.meta, submission.folder, uri)
+    former.metrics({"entropy": 0.5})
+    former.finish(description="former")
+    add_line(submission.folder, "entropy", 0.5)
+    fresh = Tracker.start(submission.meta, submission.folder, uri, fresh=True)
+    fresh.metrics({"entropy": 0.25})
+    fresh.finish(description="fresh")
+
+    found = {run.info.run_id: run for run in runs(uri)}
+    assert found.keys() == {former.run_id, fresh.run_id}
+    assert former.run_id is not None and fresh.run_id is not None
+    assert points(uri, former.run_id, "entropy") == [(0, 0.5)]
+    assert points(uri, fresh.run_id, "entropy") == [(0, 0.25)]
+    assert submission.scores is not None
+    for tracker, note in ((former, "former"), (fresh, "fresh")):
+        run = found[tracker.run_id]
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["mlflow.note.content"] == note
+        assert run.data.metrics["kappa"] == submission.scores.kappa
+    assert found[former.run_id].data.tags["dfcbench.key"] != submission.key
+    assert found[fresh.run_id].data.tags["dfcbench.key"] == submission.key
+    assert opened(Tracker.start(submission.meta, submission.folder, uri)).run_id == fresh.run_id
+
+
 def test_run_is_found_by_its_key_when_the_note_is_lost(tmp_path: Path, uri: str) -> None:
     submission = made_submission(tmp_path)
     first = Tracker.start(submission.meta, submission.folder, uri)
@@ -134,19 +213,48 @@ def test_run_is_found_by_its_key_when_the_note_is_lost(tmp_path: Path, uri: str)
 
 def test_note_of_another_key_is_not_followed(tmp_path: Path, uri: str) -> None:
     submission = made_submission(tmp_path)
-    first = Tracker.start(submission.meta, submission.folder, uri)
-    second = Tracker.start(made_meta(seed=1), submission.folder, uri)
+    first = opened(Tracker.start(submission.meta, submission.folder, uri))
+    second = opened(Tracker.start(made_meta(seed=1), submission.folder, uri))
     assert first.run_id != second.run_id
 
 
 def test_failed_run_says_so(tmp_path: Path, uri: str) -> None:
     submission = made_submission(tmp_path)
+    (submission.folder / "failure.json").write_text("{}")
     Tracker.start(submission.meta, submission.folder, uri).fail("the method raised ValueError")
     (run,) = runs(uri)
     assert run.info.status == "FAILED"
     assert run.data.tags["mlflow.note.content"] == "the method raised ValueError"
     Tracker.start(submission.meta, submission.folder, uri).fail("interrupted", interrupted=True)
     assert [run.info.status for run in runs(uri)] == ["KILLED"]
+
+
+def test_failure_after_the_end_leaves_a_recorded_run_finished(tmp_path: Path, uri: str) -> None:
+    submission = made_submission(tmp_path)
+    Tracker.start(submission.meta, submission.folder, uri).finish(description="| class |")
+    (before,) = runs(uri)
+    for interrupted in (False, True):
+        tracker = opened(Tracker.start(submission.meta, submission.folder, uri))
+        assert [run.info.status for run in runs(uri)] == ["FINISHED"]
+        tracker.fail("no room for probabilities", interrupted=interrupted)
+        (after,) = runs(uri)
+        assert (after.info.status, after.info.end_time) == ("FINISHED", before.info.end_time)
+        assert after.data.tags["mlflow.note.content"] == "| class |"
+
+
+def test_failure_after_the_end_records_the_finished_folder_whole(tmp_path: Path, uri: str) -> None:
+    submission = made_submission(tmp_path)
+    Tracker.start(submission.meta, submission.folder, uri).fail("no room for probabilities")
+    (run,) = runs(uri)
+    assert run.info.status == "FINISHED"
+    assert submission.scores is not None
+    assert run.data.metrics["kappa"] == submission.scores.kappa
+
+
+def test_finished_folder_of_another_key_hides_no_failure(tmp_path: Path, uri: str) -> None:
+    submission = made_submission(tmp_path)
+    Tracker.start(made_meta(seed=1), submission.folder, uri).fail("the method raised ValueError")
+    assert [run.info.status for run in runs(uri)] == ["FAILED"]
 
 
 def test_live_metric_does_not_hide_a_score(tmp_path: Path, uri: str) -> None:
@@ -162,7 +270,7 @@ def test_live_metric_does_not_hide_a_score(tmp_path: Path, uri: str) -> None:
 
 
 def test_long_and_odd_parameters_are_taken(tmp_path: Path, uri: str) -> None:
-    parameters = {"long": "x" * 9000, "a&b": None, "nested": {"deep": {"er": 0.5}}, "empty": {}}
+    parameters: dict[str, Any] = {"long": "x" * 9000, "a&b": None, "nested": {"deep": {"er": 0.5}}, "empty": {}}
     parameters |= {f"p{i}": i for i in range(150)}
     submission = made_submission(tmp_path, parameters=parameters)
     Tracker.start(submission.meta, submission.folder, uri).finish()
@@ -244,7 +352,7 @@ def test_store_that_breaks_midway_is_caught_up_by_sync(
 ) -> None:
     submission = made_submission(tmp_path)
     write_metrics(submission.folder, 0, 1)
-    tracker = Tracker.start(submission.meta, submission.folder, uri)
+    tracker = opened(Tracker.start(submission.meta, submission.folder, uri))
     with monkeypatch.context() as patch:
 
         def broken(*_: object, **__: object) -> None:

@@ -28,14 +28,14 @@ def score_table(scores: Scores, title: str = "") -> Table:
     first_summary = len(rows)
     rows += [
         (
-            "average accuracy (AA)",
+            "average accuracy",
             scores.average_accuracy,
             scores.average_accuracy_interval,
             None,
             scores.mean_iou,
             scores.pixels,
         ),
-        ("overall accuracy (OA)", scores.overall_accuracy, scores.overall_accuracy_interval, None, None, None),
+        ("overall accuracy", scores.overall_accuracy, scores.overall_accuracy_interval, None, None, None),
         ("kappa x 100", scores.kappa, scores.kappa_interval, None, None, None),
     ]
     notes = [f"{scores.patches:,} patches; intervals from {scores.resamples:,} bootstrap resamples of the patches."]
