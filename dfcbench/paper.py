@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -96,39 +97,67 @@ def published(
 def measured(row: Row, track: int, split: str, data: str, submissions: Iterable[Submission]) -> Measured | None:
     """What finished, complete runs of a data set (``data.name``) say of a row; None if there is none.
 
-    Of runs with different parameters those of preset ``published`` speak, then those of ``quick``; of several, the
-    group with most seeds. Seeds are averaged.
+    A run is of the row if nothing but the row's parameters was given to it. Only runs of one preset with the same
+    parameters, data and version and source of the method are averaged, one per seed. Of several such groups those of
+    preset ``published`` speak, then those of ``quick``, then the one with most seeds.
     """
-    groups: dict[tuple[int, str, str], list[Submission]] = {}
+    groups: dict[tuple[int, str, str], dict[int, Submission]] = {}
     for submission in submissions:
         meta = submission.meta
         place = (meta["track"], meta["split"], meta["data"]["name"], meta["method"]["name"])
         if place != (track, split, data, row.method) or submission.partial or submission.scores is None:
             continue
-        parameters = meta["parameters"]
-        if any(parameters.get(key) != value for key, value in row.parameters.items()):
+        if not _is_of(row, meta):
             continue
         preset = str(meta.get("preset", ""))
         order = _PRESETS.index(preset) if preset in _PRESETS else len(_PRESETS)
-        groups.setdefault((order, preset, str(sorted(parameters.items()))), []).append(submission)
+        seeds = groups.setdefault((order, preset, _kind(meta)), {})
+        seeds[meta["seed"]] = min(submission, seeds.get(meta["seed"], submission), key=lambda run: run.key)
     if not groups:
         return None
     chosen = min(groups, key=lambda group: (group[0], -len(groups[group]), group[2]))
-    runs = groups[chosen]
+    runs = groups[chosen].values()
     scores = [run.scores for run in runs if run.scores is not None]
     values = {AVERAGE: _mean([s.average_accuracy for s in scores])}
     values |= {name: _mean([s.classes[name].producers_accuracy for s in scores]) for name in SCORED_NAMES}
-    return Measured(values, len({run.meta["seed"] for run in runs}), chosen[1])
+    return Measured(values, len(runs), chosen[1])
 
 
-def missing(paper_table: PaperTable, data: str, submissions: Sequence[Submission]) -> list[tuple[Row, str]]:
-    """Rows and splits that no finished run fills, in the order in which to run them."""
+def missing(
+    paper_table: PaperTable, data: str, submissions: Sequence[Submission], preset: str | None = None
+) -> list[tuple[Row, str]]:
+    """Rows and splits that no finished run (of ``preset``, if given) fills, in the order in which to run them."""
+    counted = [s for s in submissions if preset is None or s.meta.get("preset") == preset]
     return [
         (row, split)
         for split in paper_table.splits
         for row in paper_table.rows
-        if split in row.splits and measured(row, paper_table.track, split, data, submissions) is None
+        if split in row.splits and measured(row, paper_table.track, split, data, counted) is None
     ]
+
+
+def _is_of(row: Row, meta: Mapping[str, Any]) -> bool:
+    """Whether a run has the row's parameters and no others were given; a default that the row restates need not be.
+
+    Runs that do not tell what was given are judged by the row's parameters alone.
+    """
+    used, given = meta["parameters"], meta.get("overrides", {})
+    return all(key in used and used[key] == value for key, value in row.parameters.items()) and all(
+        key in row.parameters and row.parameters[key] == value for key, value in given.items()
+    )
+
+
+def _kind(meta: Mapping[str, Any]) -> str:
+    """All that runs share which differ in nothing but their seeds, as a text to compare."""
+    data, method = meta["data"], meta["method"]
+    shared = (
+        meta["parameters"],
+        data["fingerprint"],
+        data.get("depends_on"),
+        method["version"],
+        method.get("source_digest"),
+    )
+    return json.dumps(shared, sort_keys=True)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

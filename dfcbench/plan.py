@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
 from dfcbench.contest import FusionContest
 from dfcbench.errors import ContractError, DfcbenchError, MethodCrash, PluginError, SubmissionError, UsageError
@@ -160,6 +161,16 @@ class Plan:
         text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
+    def _changed(self) -> dict[str, Any]:
+        """Parameters given that differ from what preset and defaults say anyway."""
+        method = self.loaded.method
+        try:
+            usual = method.Params(**method.presets.get(self.preset, {})).model_dump(mode="json")
+        except ValidationError:  # some have no default
+            usual = {}
+        given = {key: self.parameters[key] for key in sorted(self.overrides)}
+        return {key: value for key, value in given.items() if key not in usual or usual[key] != value}
+
     def _placeless(self, value: Any) -> Any:
         """Parameters with the folders of finished parts replaced by their keys: where they lie is no matter."""
         ready = {part.method: self.parts[name].key for name, part in self._declared.items()}
@@ -210,7 +221,7 @@ class Plan:
             },
             "preset": self.preset,
             "parameters": self.parameters,
-            "overrides": {key: self.parameters[key] for key in sorted(self.overrides)},
+            "overrides": self._changed(),
             "seed": self.seed,
             "needs": {
                 "inputs": sorted(self.needs.inputs),
@@ -235,6 +246,10 @@ class Plan:
             "commit": commit(),
             "device": self.device,
         }
+
+
+def _default(field: FieldInfo) -> Any:
+    return "(required)" if field.is_required() else field.get_default(call_default_factory=True, validated_data={})
 
 
 def _ready(folder: Path, contest: FusionContest) -> Ready:
@@ -295,6 +310,6 @@ def resolve_parameters(
         return method.Params(**values), preset
     except ValidationError as error:
         fields = method.Params.model_fields
-        valid = ", ".join(f"{name}={field.get_default()}" for name, field in fields.items()) or "none at all"
+        valid = ", ".join(f"{name}={_default(field)}" for name, field in fields.items()) or "none at all"
         faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'parameters'}: {e['msg']}" for e in error.errors())
         raise UsageError(f"{method.name}: {faults}. Its parameters and defaults: {valid}.") from error

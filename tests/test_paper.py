@@ -5,15 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import typer
 
 from dfcbench import paper
-from dfcbench.errors import UsageError
+from dfcbench.cli import table as command
+from dfcbench.errors import DataError, UsageError
 from dfcbench.published import load
 from dfcbench.registry import Registry
 from dfcbench.report.paper_table import paper_table, write_paper_table
 from dfcbench.report.tables import to_markdown
 from dfcbench.scoring import Scores
 from dfcbench.submission import find_submissions
+from tests.conftest import Shell
 from tests.made_submissions import made_submission
 
 
@@ -75,6 +78,113 @@ def test_a_cell_is_the_mean_over_seeds_of_the_runs_that_match(tmp_path):
     assert paper.measured(row, meta["track"], meta["split"], "other-data", found) is None
 
 
+BAG = paper.Row("Bag", "bag", splits=("test",))
+
+
+def said(row: paper.Row, *runs) -> paper.Measured | None:
+    return paper.measured(row, 1, "test", "demo-v1-demo-s0", runs)
+
+
+@pytest.mark.parametrize(
+    ("row", "parameters", "overrides", "counts"),
+    [
+        ({}, {"clusters": 32}, {}, True),
+        ({}, {"clusters": 2}, {"clusters": 2}, False),
+        ({}, {"clusters": 2}, None, True),
+        ({"fitted": "a"}, {"fitted": "a", "width": 64}, {"fitted": "a"}, True),
+        ({"fitted": "a"}, {"fitted": "a", "width": 64}, {}, True),
+        ({"fitted": "a"}, {"fitted": "a", "width": 8}, {"fitted": "a", "width": 8}, False),
+        ({"fitted": "a"}, {"fitted": "b", "width": 64}, {}, False),
+        ({"fitted": "a"}, {"fitted": "b", "width": 64}, None, False),
+        ({"fitted": "a", "width": 64}, {"fitted": "a", "width": 64}, {"fitted": "a"}, True),
+    ],
+)
+def test_a_run_is_of_a_row_if_nothing_else_was_given_to_it(tmp_path, row, parameters, overrides, counts):
+    given = {} if overrides is None else {"overrides": overrides}
+    run = made_submission(tmp_path, "bag", parameters=parameters, **given)
+    assert (said(paper.Row("Bag", "bag", row), run) is not None) is counts
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"data": {"fingerprint": "0" * 16}},
+        {"data": {"depends_on": {"validation": "0" * 16}}},
+        {"method": {"version": "2"}},
+        {"method": {"source_digest": "0" * 16}},
+        {"parameters": {"clusters": 33}},
+    ],
+)
+def test_runs_of_other_data_methods_or_parameters_are_not_averaged(tmp_path, other):
+    many = [made_submission(tmp_path, "bag", f"a{seed}", seed=seed) for seed in (0, 1)]
+    few = made_submission(tmp_path, "bag", "b", quality=0.9, seed=2, **other)
+    for runs in ([*many, few], [few, *many]):
+        assert said(BAG, *runs) == said(BAG, *many), "the group with most seeds speaks"
+    official = made_submission(tmp_path, "bag", "c", quality=0.9, seed=2, preset="published", **other)
+    assert said(BAG, *many, official) == said(BAG, official), "the paper's constants go before the number of seeds"
+    one, another = said(BAG, many[0], few), said(BAG, few, many[0])
+    assert one == another, "a tie does not depend on the order"
+    assert one.seeds == 1
+
+
+def test_a_seed_that_ran_twice_counts_once(tmp_path):
+    runs = [
+        made_submission(tmp_path, "bag", name, quality, seed, key=name * 16)
+        for name, quality, seed in (("a", 0.2, 0), ("b", 0.9, 0), ("c", 0.4, 1))
+    ]
+    cell = said(BAG, *runs)
+    assert cell.seeds == 2
+    assert cell == said(BAG, *reversed(runs)) == said(BAG, runs[0], runs[2])
+
+
+def test_only_runs_of_the_preset_asked_for_are_present(tmp_path):
+    definition = paper.table("VII")
+    quick = make(tmp_path, "bag")
+    lacking = {
+        preset: "Bag clustering"
+        in [row.label for row, _ in paper.missing(definition, "demo-v1-demo-s0", [quick], preset)]
+        for preset in (None, "quick", "published")
+    }
+    assert lacking == {None: False, "quick": False, "published": True}
+
+
+def test_a_row_that_cannot_run_does_not_stop_the_others(tmp_path, small_root, monkeypatch, capsys):
+    ran = []
+
+    def perform(plan, terminal, **_):
+        ran.append((plan.loaded.method.name, plan.contest.split, dict(plan.overrides)))
+        if plan.contest.split == "validation":
+            raise DataError("the radar is broken.")
+        if plan.loaded.method.name == "epitome":
+            raise UsageError("another process is at this run.")
+
+    monkeypatch.setattr(command, "perform", perform)
+    with pytest.raises(typer.Exit) as ended:
+        command.table("VI", data=small_root, run=True, submissions=tmp_path / "submissions", out=tmp_path / "out")
+    assert ended.value.exit_code == DataError.exit_code
+    assert len(ran) == 11
+    assert ("neural-smoothing", "test", {"fitted_on": "validation"}) in ran
+    out, err = capsys.readouterr()
+    assert "Written: " in out, "the table is shown all the same"
+    *notes, summary = err.strip().splitlines()
+    assert "Left out: Epitome, test: another process is at this run." in notes
+    assert "6 run(s) left out: Bag clustering (validation)" in summary
+    assert "Epitome (test)" in summary
+    assert "Bag clustering (test)" not in summary
+
+
+def test_rows_run_again_for_a_preset_that_they_lack(tmp_path, small_root, small, monkeypatch):
+    made_submission(tmp_path, "bag", seed=0, data={"name": small.identity.name})
+    ran = []
+    monkeypatch.setattr(command, "perform", lambda plan, *_, **__: ran.append((plan.loaded.method.name, plan.preset)))
+    place = {"data": small_root, "run": True, "submissions": tmp_path, "out": tmp_path / "out"}
+    command.table("VII", preset="quick", **place)
+    assert ("bag", "quick") not in ran
+    assert ("epitome", "quick") in ran
+    command.table("VII", preset="published", **place)
+    assert ("bag", "published") in ran
+
+
 def test_missing_names_the_rows_and_splits_without_a_run(tmp_path):
     submission = make(tmp_path, "bag")
     definition = paper.table("VI")
@@ -124,3 +234,21 @@ def test_tables_are_written_as_markdown_csv_and_latex_and_twice_the_same(tmp_pat
     second = [path.read_bytes() for path in write_paper_table(table, "VII", "data", tmp_path / "out")]
     assert first == second
     assert [path.suffix for path in sorted((tmp_path / "out" / "data").iterdir())] == [".csv", ".md", ".tex"]
+
+
+def test_a_method_shows_which_parameters_are_required_and_what_factories_make(dfcbench: Shell):
+    (dfcbench.folder / "needy.py").write_text(
+        "from dfcbench.method import Field, Method, Needs, Params\n\n\n"
+        "class NeedyParams(Params):\n"
+        "    source: str = Field(description='where from')\n"
+        "    widths: list[int] = Field(default_factory=lambda: [8, 16], description='how wide')\n\n\n"
+        "class Needy(Method):\n"
+        "    name = 'needy'\n"
+        "    needs = Needs(inputs=frozenset({'s1'}), labels='low')\n"
+        "    Params = NeedyParams\n\n"
+        "    def fit(self, contest, run):\n        pass\n\n"
+        "    def predict(self, patches, run):\n        return iter(())\n"
+    )
+    lines = dfcbench("methods", "show", "needy.py").stdout.splitlines()
+    told = {line.split()[0]: " ".join(line.split()[1:]) for line in lines if line[:6] in ("source", "widths")}
+    assert told == {"source": "required where from", "widths": "[8, 16] how wide"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -417,3 +418,10 @@ def test_a_plug_in_is_another_one_when_a_module_beside_it_changes(small, tmp_pat
     assert make_plan(small, tmp_path, source).key == first
     (tmp_path / "colours_of_mine.py").write_text("SHIFT = 2\n")
     assert make_plan(small, tmp_path, source).key != first
+
+
+def test_only_parameters_that_differ_from_preset_and_defaults_count_as_changed(small, tmp_path):
+    usual = replace(make_plan(small, tmp_path / "a", params={"offset": 0}), overrides={"offset": 0})
+    other = replace(make_plan(small, tmp_path / "b", params={"offset": 3}), overrides={"offset": 3})
+    assert usual.describe()["overrides"] == {}
+    assert other.describe()["overrides"] == {"offset": 3}

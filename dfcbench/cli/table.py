@@ -19,6 +19,7 @@ from dfcbench.cli.options import (
     open_registry,
 )
 from dfcbench.cli.run import cores, perform
+from dfcbench.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from dfcbench.archive import Archive
@@ -55,8 +56,9 @@ def table(
     definition = paper.table(number)
     terminal = Terminal()
     archive = open_archive(data, terminal)
+    failed: list[tuple[str, DataError | UsageError]] = []
     if run:
-        _run_missing(definition, archive, terminal, preset, seed, device, workers, submissions, methods_dir)
+        failed = _run_missing(definition, archive, terminal, preset, seed, device, workers, submissions, methods_dir)
     found, problems = find_submissions(submissions, definition.track)
     for problem in problems:
         typer.echo(f"warning: left out: {problem.reason}", err=True)
@@ -65,6 +67,12 @@ def table(
     show(rendered)
     written = write_paper_table(rendered, definition.name, name, out)
     typer.echo(f"Written: {', '.join(map(str, written))}")
+    if failed:
+        first = failed[0][1]
+        rows = ", ".join(place for place, _ in failed)
+        raise type(first)(
+            f"Table {definition.name}: {len(failed)} run(s) left out: {rows}. The first: {first}"
+        ) from first
 
 
 def _run_missing(
@@ -77,7 +85,8 @@ def _run_missing(
     workers: int | None,
     submissions: Path,
     methods_dir: list[Path] | None,
-) -> None:
+) -> list[tuple[str, DataError | UsageError]]:
+    """Run the rows without a run; return those that the data, or the row's own settings, do not allow, with reasons."""
     from dfcbench import paper
     from dfcbench.contest import FusionContest
     from dfcbench.machine import resolve_device
@@ -87,12 +96,13 @@ def _run_missing(
     registry = open_registry(methods_dir)
     chosen_device = resolve_device(device)
     found = [s for s in find_submissions(submissions, definition.track)[0] if s.meta["seed"] == seed]
-    for row, split in paper.missing(definition, archive.identity.name, found):
-        loaded = registry.load(row.method)
-        params, named = resolve_parameters(loaded.method, row.parameters, preset, demo=archive.identity.demo)
+    failed: list[tuple[str, DataError | UsageError]] = []
+    for row, split in paper.missing(definition, archive.identity.name, found, preset):
         terminal.note(f"Table {definition.name}: {row.label}, {split}")
-        perform(
-            Plan(
+        try:
+            loaded = registry.load(row.method)
+            params, named = resolve_parameters(loaded.method, row.parameters, preset, demo=archive.identity.demo)
+            plan = Plan(
                 contest=FusionContest(archive, definition.track, split),
                 loaded=loaded,
                 params=params,
@@ -102,7 +112,10 @@ def _run_missing(
                 workers=workers or cores(),
                 submissions=submissions,
                 registry=registry,
-            ),
-            terminal,
-            keep_probabilities=True,
-        )
+                overrides=row.parameters,
+            )
+            perform(plan, terminal, keep_probabilities=True)
+        except (DataError, UsageError) as error:
+            terminal.note(f"Left out: {row.label}, {split}: {error}")
+            failed.append((f"{row.label} ({split})", error))
+    return failed
