@@ -1,6 +1,6 @@
 """Labels from a 299 x 299 epitome, dense form, against unfolding + fp32 matrix product + softmax in the same run.
 
-Run with ``pytest tests/benchmarks/test_epitome_speed.py -s --override-ini addopts=``.
+Run with ``pytest tests/benchmarks/test_epitome_speed.py -s``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Counting and scoring the test split's 336 million pixels, against scikit-learn in the same run.
 
-Run with ``pytest tests/benchmarks/test_scoring_speed.py -s --override-ini addopts=``.
+Run with ``pytest tests/benchmarks/test_scoring_speed.py -s``.
 """
 
 from __future__ import annotations
