@@ -1,4 +1,4 @@
-"""Every test has a cache of its own session, and no setting of the person's own."""
+"""Every run of the tests has a cache of its own, and no setting of the person's own."""
 
 from __future__ import annotations
 
