@@ -51,7 +51,7 @@ class NeuralSmoothing(Method):
     Params = SmoothingParams
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "published": {},
-        "quick": {"most_steps": 150, "chip": 64, "batch": 16},
+        "quick": {"most_steps": 400, "chip": 48, "batch": 16, "learning_rate": 4e-3},
     }
     params: SmoothingParams
 
