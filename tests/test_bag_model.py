@@ -119,7 +119,11 @@ def test_the_bound_never_falls_at_any_half_step(exact_borders: bool) -> None:
 
 def test_with_smoothing_the_reported_bound_is_a_bound_and_posteriors_still_raise_it() -> None:
     model, view, state, plain = case(2, smoothing=1e-2)
-    blend = lambda q: (q + 1e-2) / (1 + q.shape[1] * 1e-2)  # noqa: E731
+
+    def blend(q: np.ndarray) -> np.ndarray:
+        mixed: np.ndarray = (q + 1e-2) / (1 + q.shape[1] * 1e-2)
+        return mixed
+
     tables = model.tables(np.float64)
     engine = CpuEngine(model.settings, np.float64)
     values = []

@@ -409,7 +409,7 @@ def test_tracker_and_sync_do_not_double_a_run(tmp_path: Path, uri: str) -> None:
 
 def test_note_in_the_folder_holds_no_password() -> None:
     assert tracking._safe("postgresql://me:secret@host:1/db") == "postgresql://host:1/db"
-    assert tracking._safe("sqlite:////tmp/a@b.db") == "sqlite:////tmp/a@b.db"
+    assert tracking._safe("sqlite:////data/a@b.db") == "sqlite:////data/a@b.db"
 
 
 def test_store_is_the_one_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,7 +81,10 @@ class PlainTorch:
 
     def __init__(self, case: Case) -> None:
         model = case.model
-        tensor = lambda a: torch.from_numpy(np.asarray(a, np.float32))  # noqa: E731
+
+        def tensor(a: object) -> torch.Tensor:
+            return torch.from_numpy(np.asarray(a, np.float32))
+
         self.x = tensor(case.view.x.T)
         self.log_prior = tensor(case.view.log_prior[case.view.low])
         self.mean, self.variance = tensor(model.mean), tensor(model.variance)
