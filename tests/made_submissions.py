@@ -40,8 +40,8 @@ def made_meta(name: str = "bag", **changes: Any) -> dict[str, Any]:
         "needs": {"inputs": ["s1", "s2"], "labels": "low", "transductive": False, "training": False},
         "badges": [],
         "data": {
-            "name": "demo-v1-demo-s0",
-            "title": "Demo contest (version 1, size demo, seed 0)",
+            "name": "demo-v2-demo-s0",
+            "title": "Demo contest (version 2, size demo, seed 0)",
             "official": False,
             "fingerprint": "f" * 16,
             "patches": 6,

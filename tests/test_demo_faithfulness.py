@@ -93,6 +93,23 @@ def test_a_forest_given_the_reference_does_well_but_not_perfectly(contest: dict[
     assert 0.80 <= average_accuracy(y[40_000:], forest.predict(x[40_000:])) <= 0.92
 
 
+def test_a_forest_that_knows_the_validation_reference_finds_the_test_split_strange(contest: dict[str, Split]) -> None:
+    """Published average accuracies on test are 51.65 % for forests and 46 to 57 % for networks (published.csv), and
+    grassland and wetlands suffer most."""
+
+    def sample(split: Split) -> tuple[NDArray, NDArray]:
+        pick = np.random.default_rng(0).permutation(split.high.size)[:40_000]
+        return np.concatenate([split.s2[list(SURFACE_BANDS)], 100 * split.s1])[:, pick].T, split.high[pick]
+
+    x, y = sample(contest["validation"])
+    forest = RandomForestClassifier(30, n_jobs=2, class_weight="balanced", min_samples_leaf=5, random_state=0).fit(x, y)
+    x, y = sample(contest["test"])
+    found = forest.predict(x)
+    assert 0.45 <= average_accuracy(y, found) <= 0.60
+    accuracy = {c: float((found[y == c] == c).mean()) for c in SCORED_CODES}
+    assert max(accuracy[4], accuracy[5]) < 0.6 and accuracy[10] > 0.9
+
+
 def test_validation_shares_are_near_the_official_ones(contest: dict[str, Split]) -> None:
     shares = contest["validation"].shares()
     for code, real in REAL_SHARES.items():

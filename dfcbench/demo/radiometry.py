@@ -7,7 +7,7 @@ double-bounce points, wind, thermal noise, multi-look speckle.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from scipy import ndimage
 from dfcbench.demo.covers import COVER_INDEX, COVERS, WATER
 from dfcbench.demo.landscape import Landscape
 from dfcbench.demo.noise import Field, Shape, enlarge, fractal, shrink
-from dfcbench.demo.regions import Region
+from dfcbench.demo.regions import Date, Region
 from dfcbench.demo.spectra import MATERIALS, REFLECTANCE
 from dfcbench.sensors import S2_BANDS, S2_INDEX
 
@@ -67,6 +67,21 @@ def look(rng: np.random.Generator, region: Region) -> Look:
         path.astype(np.float32),
         transmission.astype(np.float32),
         adjacency.astype(np.float32),
+    )
+
+
+def at_date(rng: np.random.Generator, seen: Look, date: Date) -> Look:
+    """The same place at another time of the year."""
+    each = (len(MATERIALS), 1)
+    gain = np.exp(date.brightness + rng.normal(0, date.scatter, each))
+    tilt = np.exp((date.tilt + rng.normal(0, date.scatter, each)) * (np.log(_WAVELENGTH) - np.log(0.9))[None])
+    shift = rng.normal(0, date.echo_scatter, (2, len(COVERS)))
+    common = np.where([cover.code == WATER for cover in COVERS], 0.0, date.backscatter)
+    return replace(
+        seen,
+        materials=(seen.materials * gain * tilt).astype(np.float32),
+        vv=(seen.vv + common + shift[0]).astype(np.float32),
+        vh=(seen.vh + common + 0.7 * shift[0] + 0.5 * shift[1]).astype(np.float32),
     )
 
 

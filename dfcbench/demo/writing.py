@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,13 @@ from numpy.typing import NDArray
 from dfcbench import files, rasters
 from dfcbench.demo import landscape, modis, radiometry
 from dfcbench.demo.plan import PATCH, SEASONS, Block, blocks, extent
-from dfcbench.demo.regions import REGIONS, Region, Setting, elsewhere
+from dfcbench.demo.regions import REGIONS, SEASONS_APART, Region, Setting, elsewhere
 from dfcbench.errors import DataError, UsageError
 
-VERSION = 1
+VERSION = 2
 """Of the generator; data of another version are another contest."""
+_DRAWS = 1
+"""Seeds the draws. Version 2 shows the landscapes of version 1 with other covers and at other dates."""
 
 MANIFEST = "contest.json"
 _LOCK = ".dfcbench-demo.lock"
@@ -154,11 +157,11 @@ def _summary(plan: list[Block]) -> dict[str, Any]:
     return summary
 
 
-_STREAM = {"look": 1, "validation": 2, "test": 3, "training": 4}
+_STREAM = {"look": 1, "validation": 2, "test": 3, "training": 4, "date of validation": 5, "date of test": 6}
 
 
 def _generator(seed: int, stream: str, index: int) -> np.random.Generator:
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence((VERSION, seed, _STREAM[stream], index))))
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence((_DRAWS, seed, _STREAM[stream], index))))
 
 
 Scene = dict[str, NDArray[Any]]
@@ -184,12 +187,16 @@ def build_block(block: Block, seed: int) -> Scene:
 
 
 def _place(block: Block, seed: int, rng: np.random.Generator) -> tuple[Region, Setting, radiometry.Look, modis.Field]:
-    """Where the block lies. A region looks the same in all its blocks; each SEN12MS scene is a place apart."""
+    """Where the block lies. A region looks the same in all blocks of a split; each SEN12MS scene is a place apart."""
     if block.region is None or block.setting is None:
         region, setting = elsewhere(rng, block.season)
         return region, setting, radiometry.look(rng, region), modis.habits(rng)
-    own = _generator(seed, "look", REGIONS.index(block.region))
-    return block.region, block.setting, radiometry.look(own, block.region), modis.habits(own)
+    number, date = REGIONS.index(block.region), SEASONS_APART[block.split]
+    own = _generator(seed, "look", number)
+    usual, habit = radiometry.look(own, block.region), modis.habits(own)
+    look = radiometry.at_date(_generator(seed, f"date of {block.split}", number), usual, date)
+    region = replace(block.region, covers=block.region.covers_in(block.split), vigour=block.region.vigour + date.vigour)
+    return region, block.setting, look, habit
 
 
 def _write_block(out: Path, block: Block, seed: int) -> int:
