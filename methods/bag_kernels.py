@@ -1,9 +1,6 @@
 """Compiled loops of bag clustering: window sums and posteriors. Matrix products stay with BLAS, in ``bag_em``.
 
-Every kernel runs without the interpreter lock and serves float32 and float64; the first run compiles for some 7 s.
-Machine code is cached beside this file, or, where that folder cannot be written, in numba's user-wide cache directory
-(``NUMBA_CACHE_DIR`` overrides both); where neither can be written it is compiled anew in each process. Inputs must be
-finite: the kernels are compiled on the assumption that no NaN occurs, and that sums may be reordered.
+Every kernel serves float32 and float64; the first run compiles for some 7 s. Inputs must be finite.
 
 Per-pixel vectors are stored pixel by pixel, so one image row of B-vectors is a flat array of W * B numbers. A window
 sum along the row is then a sum of shifted copies of that array, in long loops that vectorise.
@@ -12,66 +9,16 @@ sum along the row is then a sum of shifted copies of that array, in long loops t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-from numba import njit, types
-from numba.extending import overload
 from numpy.typing import NDArray
 
 from dfcbench.scheme import SCORED_CODES
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+from .compiled import exp, kernel
 
-_FASTMATH = {"nnan", "nsz", "reassoc", "contract", "arcp"}
-
-# exp(x) = 2**n * exp(r) with r = x - n ln 2 in [-0.35, 0.35]; the Taylor polynomial of degree 6 leaves a relative error
-# below 2e-7. Exponents below 2**-86 (1.3e-26) are cut to zero: such posteriors count for nothing, and the denormal
-# numbers that follow from them slow every later product down several times.
-_LOG2_E = np.float32(1.4426950408889634)
-_LN_2 = np.float32(0.6931471805599453)
-_HALF = np.float32(0.5)
-_SMALLEST = np.float32(-86.0)
-_C2, _C3, _C4, _C5, _C6 = (np.float32(1 / math.factorial(k)) for k in range(2, 7))
 _LABELS = len(SCORED_CODES)  # known at compilation, so that loops over labels unroll
-_ONE = np.float32(1.0)
-_ZERO = np.float32(0.0)
-
-
-def kernel(function: Function) -> Function:
-    """``numba.njit`` with this module's options; not cached where no cache directory can be written."""
-    try:
-        compiled: Function = njit(nogil=True, fastmath=_FASTMATH, cache=True)(function)
-    except RuntimeError:  # numba: "cannot cache function: no locator available"
-        compiled = njit(nogil=True, fastmath=_FASTMATH)(function)
-    return compiled
-
-
-def _exp(x: float) -> float:
-    """exp(x) for x <= 0 (declared here, compiled below by type)."""
-    return math.exp(x)
-
-
-@overload(_exp, inline="always")
-def _exp_by_type(x: Any) -> Any:
-    if x == types.float32:
-
-        def single(x: Any) -> Any:
-            y = x * _LOG2_E
-            clipped = max(y, _SMALLEST)
-            n = np.int32(clipped - _HALF)
-            r = (clipped - np.float32(n)) * _LN_2
-            p = ((((_C6 * r + _C5) * r + _C4) * r + _C3) * r + _C2) * r * r + r + _ONE
-            value = p * np.int32((n + 127) << 23).view(np.float32)
-            return value if y > _SMALLEST else _ZERO
-
-        return single
-
-    def double(x: Any) -> Any:
-        return math.exp(x) if x > -300.0 else 0.0
-
-    return double
 
 
 @kernel
@@ -149,7 +96,7 @@ def bag_posterior(
             dot = top - top
             for b in range(depth):
                 d = t[b] - top
-                e = _exp(d)
+                e = exp(d)
                 q[b] = e
                 total += e
                 dot += e * d
@@ -189,7 +136,7 @@ def _one_label_posterior(evidence: NDArray[Any], log_prior: NDArray[Any], poster
     total = top - top
     dot = top - top
     for k in range(_LABELS):
-        e = _exp(evidence[k] + log_prior[k] - top)
+        e = exp(evidence[k] + log_prior[k] - top)
         posterior[k] = e
         total += e
         dot += e * evidence[k]
@@ -279,7 +226,7 @@ def colour_posterior(logits: NDArray[Any]) -> float:
             top = max(top, q[s])
         total = top - top
         for s in range(clusters):
-            e = _exp(q[s] - top)
+            e = exp(q[s] - top)
             q[s] = e
             total += e
         scale = 1 / total

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .bag_kernels import _exp, kernel
+from .compiled import exp, kernel
 
 Array = NDArray[Any]
 
@@ -89,7 +89,7 @@ def _exponentials(costs: Array, low: float) -> Any:
     """costs <- exp(low - costs), in place; returns their sum."""
     total = costs[0] - costs[0]
     for u in range(costs.size):
-        value = _exp(low - costs[u])
+        value = exp(low - costs[u])
         costs[u] = value
         total += value
     return total
