@@ -6,7 +6,7 @@ import json
 import math
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +26,24 @@ _PRESETS = ("published", "quick")
 
 @dataclass(frozen=True)
 class Row:
-    """One approach: the method and parameters that make it, and its entries in published.csv by split."""
+    """One approach: the method and parameters that make it, and its entries in published.csv by split.
+
+    short: the label where room is scarce. settings: what sets it apart, one cell per column of the table's ``settings``.
+    published: where the paper tells a row's numbers in several places, several entries for a split.
+    """
 
     label: str
     method: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
     splits: tuple[str, ...] = ()
-    published: Mapping[str, str] = field(default_factory=dict)
+    published: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
+    short: str = ""
+    settings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class PaperTable:
-    """A table of the paper. ``classes`` tells whether it has a line for every class."""
+    """A table of the paper. ``classes``: whether it has a line for every class. ``settings``: titles of their columns."""
 
     name: str
     title: str
@@ -45,6 +51,7 @@ class PaperTable:
     splits: tuple[str, ...]
     classes: bool
     rows: tuple[Row, ...]
+    settings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,10 +75,13 @@ def tables(path: Path = FILE) -> dict[str, PaperTable]:
                 parameters=row.get("parameters", {}),
                 splits=tuple(row.get("splits", splits)),
                 published=row.get("published", {}),
+                short=row.get("short", row["method"].split("-")[-1]),
+                settings=tuple(row.get("settings", ())),
             )
             for row in entry["rows"]
         )
-        found[name] = PaperTable(name, entry["title"], entry["track"], splits, entry["classes"], rows)
+        settings = tuple(entry.get("settings", ()))
+        found[name] = PaperTable(name, entry["title"], entry["track"], splits, entry["classes"], rows, settings)
     return found
 
 
@@ -86,12 +96,20 @@ def table(name: str) -> PaperTable:
 def published(
     row: Row, track: int, split: str, results: Sequence[PublishedResult] | None = None
 ) -> PublishedResult | None:
-    """What the paper, or the contest's page, told of a row on a split; None if that is not known."""
-    entry = row.published.get(split)
-    for result in load() if results is None else results:
-        if (result.protocol, result.split, result.entry) == (f"track{track}", split, entry):
-            return result
-    return None
+    """What the paper, or the contest's page, told of a row on a split; None if that is not known.
+
+    Of several entries, each number is taken from the first that tells it.
+    """
+    named = row.published.get(split, ())
+    names = (named,) if isinstance(named, str) else named
+    place = (f"track{track}", split)
+    of_split = [r for r in (load() if results is None else results) if (r.protocol, r.split) == place]
+    told = [r for name in names for r in of_split if r.entry == name]
+    if not told:
+        return None
+    averages = [r.average_accuracy for r in told if r.average_accuracy is not None]
+    classes = {name: value for r in reversed(told) for name, value in r.producers_accuracy.items()}
+    return replace(told[0], average_accuracy=averages[0] if averages else None, producers_accuracy=classes)
 
 
 def measured(row: Row, track: int, split: str, data: str, submissions: Iterable[Submission]) -> Measured | None:

@@ -10,12 +10,12 @@ import typer
 from dfcbench import paper
 from dfcbench.cli import table as command
 from dfcbench.errors import DataError, UsageError
-from dfcbench.published import load
+from dfcbench.published import PublishedResult, load
 from dfcbench.registry import Registry
 from dfcbench.report.paper_table import paper_table, write_paper_table
 from dfcbench.report.tables import to_markdown
 from dfcbench.scoring import Scores
-from dfcbench.submission import find_submissions
+from dfcbench.submission import Submission, find_submissions
 from tests.conftest import Shell
 from tests.made_submissions import made_submission
 
@@ -57,6 +57,70 @@ def test_an_unknown_table_names_those_that_exist():
         paper.table("XII")
 
 
+def test_published_cells_of_track_2_are_the_papers_numbers():
+    cells = {row.label: paper.published(row, 2, "test") for row in paper.table("IX").rows}
+    assert [round(100 * cells[f"Experiment {i}"].average_accuracy, 2) for i in (1, 2, 4)] == [51.65, 60.41, 61.42]
+    assert cells["Experiment 3"].average_accuracy is None
+    told = {
+        label: {name: round(100 * value, 2) for name, value in cell.producers_accuracy.items()}
+        for label, cell in cells.items()
+    }
+    assert told == {
+        "Experiment 1": {},
+        "Experiment 2": {"Croplands": 54.40, "Urban/Built-up": 81.16},
+        "Experiment 3": {"Water": 97.85, "Croplands": 59.43, "Urban/Built-up": 83.91},
+        "Experiment 4": {"Water": 98.96},
+    }
+
+
+def test_every_row_has_a_cell_for_each_column_of_settings():
+    for definition in paper.tables().values():
+        for row in definition.rows:
+            assert len(row.settings) == len(definition.settings), (definition.name, row.label)
+
+
+def test_of_several_published_entries_each_number_is_of_the_first_that_tells_it():
+    def entry(name: str, average: float | None, **classes: float) -> PublishedResult:
+        return PublishedResult("track2", "test", name, "team", "S1", "paper", "", "somewhere", average, classes)
+
+    row = paper.Row("row", "bag", published={"test": ["a", "b"]})
+    results = [entry("b", 0.5, Water=0.2, Forest=0.3), entry("a", None, Water=0.9), entry("c", 0.7, Barren=0.1)]
+    found = paper.published(row, 2, "test", results)
+    assert (found.average_accuracy, found.producers_accuracy) == (0.5, {"Water": 0.9, "Forest": 0.3})
+    assert paper.published(row, 2, "validation", results) is None
+
+
+def experiments(tmp_path: Path) -> list[Submission]:
+    return [
+        made_submission(tmp_path, "antonia", f"e{i}", 0.3 + i / 10, track=2, parameters={"experiment": i})
+        for i in (1, 2, 3, 4)
+    ]
+
+
+def test_table_viii_tells_the_settings_of_the_experiments_beside_their_average_accuracy(tmp_path):
+    runs = experiments(tmp_path)
+    table = paper_table(paper.table("VIII"), runs[0].meta["data"]["name"], runs)
+    titles = [column.title for column in table.columns]
+    assert titles[:4] == ["approach", "labels", "features", "mask"]
+    assert [row[3] for row in table.rows] == ["none", "none", "none", "water"]
+    assert [row[4] for row in table.rows] == [run.scores.average_accuracy for run in runs]
+    assert [row[5] for row in table.rows] == [0.5165, 0.6041, None, 0.6142]
+    assert table.bold == {(max(range(4), key=lambda i: table.rows[i][4]), 4)}
+
+
+def test_table_ix_tells_each_class_of_each_experiment(tmp_path):
+    runs = experiments(tmp_path)
+    table = paper_table(paper.table("IX"), runs[0].meta["data"]["name"], runs)
+    at = [column.title for column in table.columns].index("Experiment 3")
+    water = next(row for row in table.rows if row[0] == "Water")
+    assert water[at] == runs[2].scores.classes["Water"].producers_accuracy
+    assert water[at + 1] == 0.9785
+    assert [column.short for column in table.columns if column.title.startswith("Experiment")][:2] == [
+        "exp. 1",
+        "publ.",
+    ]
+
+
 def make(folder: Path, method: str, seed: int = 0, official: bool = False):
     """A finished submission of the test split."""
     return made_submission(folder, method, f"seed{seed}", seed=seed, data={"official": official})
@@ -82,7 +146,7 @@ BAG = paper.Row("Bag", "bag", splits=("test",))
 
 
 def said(row: paper.Row, *runs) -> paper.Measured | None:
-    return paper.measured(row, 1, "test", "demo-v1-demo-s0", runs)
+    return paper.measured(row, 1, "test", "demo-v2-demo-s0", runs)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +206,7 @@ def test_only_runs_of_the_preset_asked_for_are_present(tmp_path):
     quick = make(tmp_path, "bag")
     lacking = {
         preset: "Bag clustering"
-        in [row.label for row, _ in paper.missing(definition, "demo-v1-demo-s0", [quick], preset)]
+        in [row.label for row, _ in paper.missing(definition, "demo-v2-demo-s0", [quick], preset)]
         for preset in (None, "quick", "published")
     }
     assert lacking == {None: False, "quick": False, "published": True}

@@ -30,13 +30,15 @@ EXAMPLES = """Examples:
   dfcbench table VI
 
   dfcbench table VI --run --seed 1
+
+  dfcbench table IX --run
 """
 
 
 @app.command(epilog=EXAMPLES)
 @reported
 def table(
-    number: Annotated[str, typer.Argument(help="Number of the table in the paper: VI or VII.")],
+    number: Annotated[str, typer.Argument(help="Number of the table in the paper, such as VI.")],
     data: DataOption = None,
     run: Annotated[bool, typer.Option("--run", help="Run what the table still lacks, in order; resumable.")] = False,
     preset: Annotated[str | None, typer.Option("--preset", help="Preset of those runs.")] = None,

@@ -51,7 +51,8 @@ def write_paper_table(table: Table, name: str, data: str, root: Path) -> tuple[P
 def _by_approach(
     definition: PaperTable, runs: dict[tuple[str, str], Measured | None], official: bool, notes: tuple[str, ...]
 ) -> Table:
-    columns = [Column("approach")]
+    columns = [Column("approach"), *(Column(title) for title in definition.settings)]
+    first = len(columns)
     for split in definition.splits:
         columns += [
             Column(f"{split}, measured", "percent", f"{split}_measured", _short(split)),
@@ -60,13 +61,13 @@ def _by_approach(
         columns += [Column(f"{split}, difference", "percent", f"{split}_difference", "diff.")] if official else []
     rows = []
     for row in definition.rows:
-        cells: list[Cell] = [row.label]
+        cells: list[Cell] = [row.label, *row.settings]
         for split in definition.splits:
             run = runs.get((row.label, split))
             cells += _cells(run.values[AVERAGE] if run else None, _published(definition, row, split, AVERAGE), official)
         rows.append(tuple(cells))
     step = 3 if official else 2
-    bold = best_in_columns(rows, range(1, len(columns), step))
+    bold = best_in_columns(rows, range(first, len(columns), step))
     return Table(f"Table {definition.name}. {definition.title}", tuple(columns), tuple(rows), notes=notes, bold=bold)
 
 
@@ -82,7 +83,7 @@ def _by_class(
         told = [_published(definition, row, split, name) for name in names]
         found = [run.values[name] if run else None for name in names]
         measured_at.append(len(columns))
-        columns.append(Column(row.label, "percent", row.label, row.method.split("-")[-1]))
+        columns.append(Column(row.label, "percent", row.label, row.short))
         values.append(found)
         if any(value is not None for value in told):
             columns.append(Column(f"{row.label}, published", "percent", short="publ."))

@@ -1,0 +1,207 @@
+"""Random forests one by one: each grown on a draw of its own and kept in a file of its own, then all of them voting.
+
+Source: Robinson et al., IEEE JSTARS 14 (2021), Sec. V. scikit-learn's classifier is the reference; scikit-learn-intelex
+(``sklearnex``) grows the same forests several times faster, on histograms of 256 bins. Both become ``forest_trees.Trees``,
+which vote. sklearnex does not tell the class distributions in its leaves, only their labels: they are counted from the
+forest's own draw, all of it, where scikit-learn's come from each tree's bootstrap sample of it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dfcbench.method import Patch, RunContext
+from dfcbench.scheme import SCORED_CODES
+
+if TYPE_CHECKING:
+    from .forest_sampling import Draw, Features, Population
+    from .forest_trees import Trees
+
+CLASSES = len(SCORED_CODES)
+
+Engine = Literal["sklearn", "sklearnex"]
+Sums = dict[str, NDArray[np.float32]]
+"""Votes summed so far, (n, 8) by kind of member."""
+
+HELD = 4e9
+"""Bytes of forests held while they vote. More than that are read in turn for every ``CHUNK`` patches."""
+CHUNK = 64
+"""Patches whose features are held meanwhile: 36 features of 64 patches of 256 x 256 pixels take 0.6 GB."""
+
+
+def engine_here() -> Engine:
+    """The fastest engine that is installed; nothing is imported."""
+    return "sklearnex" if importlib.util.find_spec("sklearnex") else "sklearn"
+
+
+@dataclass(frozen=True)
+class Growing:
+    """How every forest is grown.
+
+    min_samples: a node with fewer samples is not split any more. "Minimum sample size" could mean that or the smallest
+    leaf; it is read as the tools of remote sensing do that call it so (OpenCV's ``min_sample_count``, Orfeo's
+    ``rf.min``). Features tried at a split are the square root of all, the default of both engines.
+    """
+
+    engine: Engine = "sklearn"
+    trees: int = 10
+    max_depth: int = 60
+    min_samples: int = 1000
+    workers: int = 1
+
+
+@dataclass(frozen=True)
+class Member:
+    """A forest of the committee: its name, what it votes on, whether its classes are balanced, its weight."""
+
+    name: str
+    kind: str
+    weighted: bool
+    weight: float = 1.0
+
+
+def class_weights(y: NDArray[np.uint8], weighted: bool) -> NDArray[np.float64]:
+    """Weights by class, (8,): 1, or n / (classes present * samples of the class); 0 for a class that is absent."""
+    counts = np.bincount(y, minlength=CLASSES)
+    if not weighted:
+        return np.ones(CLASSES)
+    present = counts > 0
+    return np.where(present, len(y) / (present.sum() * np.maximum(counts, 1)), 0.0)
+
+
+def classifier(growing: Growing, weighted: bool, seed: int) -> Any:
+    """The engine's forest, not yet fitted."""
+    if growing.engine == "sklearnex":
+        from sklearnex.ensemble import RandomForestClassifier
+    else:
+        from sklearn.ensemble import RandomForestClassifier
+    return RandomForestClassifier(
+        n_estimators=growing.trees,
+        max_depth=growing.max_depth,
+        min_samples_split=max(2, growing.min_samples),
+        class_weight="balanced" if weighted else None,
+        random_state=seed,
+        n_jobs=growing.workers,
+    )
+
+
+def grow(draw: Draw, growing: Growing, weighted: bool, seed: int) -> Trees:
+    """One forest; the same one again for the same draw and seed, however many workers there are."""
+    from .forest_trees import from_sklearn
+
+    forest = classifier(growing, weighted, seed).fit(draw.x, draw.y)
+    trees = from_sklearn([tree.tree_ for tree in forest.estimators_], forest.classes_)
+    if growing.engine == "sklearnex":
+        trees = trees.recounted(draw.x, draw.y, class_weights(draw.y, weighted))
+    return trees
+
+
+def checkpoint(name: str) -> str:
+    """Name under which a finished forest is kept while the run is under way."""
+    return f"forest-{name}"
+
+
+def grow_all(
+    members: Sequence[Member],
+    population: Population,
+    rows: int,
+    features: Features,
+    growing: Growing,
+    run: RunContext,
+    *,
+    only: slice = slice(None),
+) -> None:
+    """Grow the members that are not finished yet, each on its own draw of ``rows`` pixels, and keep each at once."""
+    from .forest_sampling import groups
+
+    kinds = {member.name: member for member in members}
+    missing = [name for name in kinds if run.load_checkpoint(checkpoint(name)) is None]
+    width = len(features(population.patch(0))) if missing else 0
+    draws: dict[str, Draw] = {}
+
+    def drawn() -> Iterator[str]:
+        for names in groups(missing, min(rows, population.pixels), width):
+            draws.update(population.draw(names, rows, features, run, only=only))
+            yield from names
+
+    # Names go around, not draws, so that each draw is forgotten before the next one is assembled.
+    for name in run.progress(drawn(), label="growing forests", total=len(missing)):
+        seed = int(run.generator("antonia", "forest", name).integers(2**31))
+        trees = grow(draws.pop(name), growing, kinds[name].weighted, seed)
+        run.save_checkpoint(checkpoint(name), trees)
+        run.log({f"{kinds[name].kind}_forest_nodes": trees.link.size}, step=int(name.rpartition("-")[2]))
+
+
+def votes(
+    members: Sequence[Member],
+    read: Callable[[str], Trees],
+    patches: Sequence[Patch],
+    features: Features,
+    run: RunContext,
+) -> Iterator[tuple[Patch, Mapping[str, NDArray[np.float32]]]]:
+    """Soft votes of each patch, (8, H, W) by kind of member: the weighted mean of the forests' probabilities.
+
+    ``read`` gives a forest by its member's name. Memory depends neither on the number of patches nor, beyond ``HELD``,
+    on that of forests.
+    """
+    totals = {kind: sum(m.weight for m in members if m.kind == kind) for kind in {m.kind for m in members}}
+
+    def inputs(patch: Patch) -> tuple[NDArray[np.float32], tuple[int, int]]:
+        from .features.stack import by_pixel
+
+        x = features(patch)
+        return by_pixel(x), (x.shape[1], x.shape[2])
+
+    def empty(n: int) -> Sums:
+        return {kind: np.zeros((n, CLASSES), np.float32) for kind in totals}
+
+    def shaped(sums: Sums, shape: tuple[int, int]) -> Sums:
+        return {kind: np.ascontiguousarray(p.T).reshape(CLASSES, *shape) for kind, p in sums.items()}
+
+    held = _held(members, read)
+    if held is not None:
+
+        def one(patch: Patch) -> Sums:
+            x, shape = inputs(patch)
+            sums = empty(len(x))
+            for member, trees in zip(members, held, strict=True):
+                _cast(trees, member.kind, member.weight / totals[member.kind], (x, sums))
+            return shaped(sums, shape)
+
+        yield from zip(patches, run.map(one, patches), strict=True)
+        return
+    for start in range(0, len(patches), CHUNK):
+        chunk = patches[start : start + CHUNK]
+        x, shapes = zip(*run.map(inputs, chunk), strict=True)
+        sums = [empty(len(pixels)) for pixels in x]
+        for member in members:
+            cast = partial(_cast, read(member.name), member.kind, member.weight / totals[member.kind])
+            for _ in run.map(cast, list(zip(x, sums, strict=True))):
+                pass
+        for i, patch in enumerate(chunk):
+            yield patch, shaped(sums[i], shapes[i])
+
+
+def _cast(trees: Trees, kind: str, weight: float, place: tuple[NDArray[np.float32], Sums]) -> None:
+    """Add a forest's vote on x to the sums of its kind."""
+    x, sums = place
+    trees.vote(x, sums[kind], weight)
+
+
+def _held(members: Sequence[Member], read: Callable[[str], Trees]) -> list[Trees] | None:
+    """All forests, or None where they would take more than ``HELD`` bytes."""
+    held: list[Trees] = []
+    total = 0
+    for member in members:
+        held.append(read(member.name))
+        total += held[-1].nbytes
+        if total > HELD:
+            return None
+    return held
