@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestClassifier
 
 from dfcbench import demo, rasters
-from dfcbench.demo.plan import Block, blocks
+from dfcbench.demo.plan import SEASONS, Block, blocks
 from dfcbench.demo.writing import build_block
+from dfcbench.patches import HOLDOUT_SCENES
 from dfcbench.scheme import NAMES, SCORED_CODES, simplify_igbp
 from dfcbench.sensors import S2_BANDS, SURFACE_BANDS
 
@@ -108,6 +109,16 @@ def test_a_forest_that_knows_the_validation_reference_finds_the_test_split_stran
     assert 0.45 <= average_accuracy(y, found) <= 0.60
     accuracy = {c: float((found[y == c] == c).mean()) for c in SCORED_CODES}
     assert max(accuracy[4], accuracy[5]) < 0.6 and accuracy[10] > 0.9
+
+
+def test_every_scored_class_can_be_learned_from_the_sen12ms_scenes() -> None:
+    """Low-resolution labels outside the hold-out name every scored class, as those of 226 real scenes do."""
+    for seed in (0, 1):
+        found: set[int] = set()
+        for block in blocks("demo"):
+            if block.split == "training" and f"{SEASONS[block.season]}_{block.scene}" not in HOLDOUT_SCENES:
+                found |= set(np.unique(simplify_igbp(build_block(block, seed)["lc"][0])).tolist())
+        assert set(SCORED_CODES) <= found
 
 
 def test_validation_shares_are_near_the_official_ones(contest: dict[str, Split]) -> None:

@@ -47,7 +47,7 @@ class Extent:
 
 SIZES: dict[str, Extent] = {
     "tiny": Extent(side=1, validation=4, test=5, scenes=2, scene_rows=1, scene_columns=2, gigabytes=0.05),
-    "demo": Extent(side=2, validation=32, test=48, scenes=6, scene_rows=2, scene_columns=4, gigabytes=0.5),
+    "demo": Extent(side=2, validation=32, test=48, scenes=18, scene_rows=1, scene_columns=3, gigabytes=0.5),
     "full": Extent(side=4, validation=986, test=5128, scenes=70, scene_rows=7, scene_columns=7, gigabytes=33.0),
 }
 
