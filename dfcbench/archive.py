@@ -20,7 +20,7 @@ from typing import Literal, NamedTuple
 from dfcbench import identity
 from dfcbench.errors import DataError, UsageError
 from dfcbench.identity import DatasetIdentity
-from dfcbench.patches import LabelledPatchSet, PatchSet
+from dfcbench.patches import HOLDOUT_SCENES, LabelledPatchSet, PatchSet
 from dfcbench.records import LABEL_TOKEN, PatchFiles, PatchRecord
 
 __all__ = ["HOLDOUT_SCENES", "SPLITS", "Archive", "DatasetIdentity", "Duplicate", "PatchRecord", "place_of"]
@@ -29,18 +29,6 @@ SPLITS = ("training", "validation", "test", "regional")
 
 MAX_DEPTH = 5
 """Folders below the root that are searched: wrapper / DFC2020 / ROIs0000_test / s1_0 leaves one to spare."""
-
-HOLDOUT_SCENES: frozenset[str] = frozenset(
-    f"{season}_{scene}"
-    for season, scenes in {
-        "ROIs1158_spring": (63, 146, 97, 124, 15, 17),
-        "ROIs1868_summer": (43, 131, 19, 104, 72, 15, 79),
-        "ROIs1970_fall": (120, 39, 144, 35, 61, 47, 30, 141),
-        "ROIs2017_winter": (64, 146, 32, 107, 135),
-    }.items()
-    for scene in scenes
-)
-"""The 26 scenes of SEN12MS's official hold-out (Schmitt & Wu, 2021): 18,106 of 180,662 patches."""
 
 _FILE_NAME = re.compile(
     r"(?P<head>ROIs(?:1158_spring|1868_summer|1970_fall|2017_winter|0000_(?P<contest>validation|test)"

@@ -6,6 +6,7 @@ answers, and data sets that share a name but not their content stand apart.
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -31,6 +32,8 @@ class Entry:
 
     rank: int | None
     method: str
+    parameters: str
+    """Those that were given and differ from the preset's, as in ``inputs=s1+s2 trees=10``."""
     version: str
     preset: str
     seed: int
@@ -41,6 +44,11 @@ class Entry:
     patches: int
     limit: int | None
     scores: Scores | None
+
+    @property
+    def label(self) -> str:
+        """The method, and the parameters that set this run apart from others of it."""
+        return f"{self.method} ({self.parameters})" if self.parameters else self.method
 
 
 @dataclass(frozen=True)
@@ -166,6 +174,7 @@ def _entry(submission: Submission, rank: int | None) -> Entry:
     return Entry(
         rank=rank,
         method=meta["method"]["name"],
+        parameters=" ".join(f"{key}={_plain(value)}" for key, value in sorted(meta.get("overrides", {}).items())),
         version=meta["method"]["version"],
         preset=str(meta.get("preset") or ""),
         seed=meta["seed"],
@@ -177,3 +186,8 @@ def _entry(submission: Submission, rank: int | None) -> Entry:
         limit=meta["data"].get("limit"),
         scores=submission.scores,
     )
+
+
+def _plain(value: Any) -> str:
+    """A parameter's value as the command line takes it."""
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))

@@ -28,22 +28,29 @@ _PRESETS = ("published", "quick")
 class Row:
     """One approach: the method and parameters that make it, and its entries in published.csv by split.
 
-    short: the label where room is scarce. settings: what sets it apart, one cell per column of the table's ``settings``.
-    published: where the paper tells a row's numbers in several places, several entries for a split.
+    method: "" where the row is published only, and never run. short: the label where room is scarce. settings: what sets
+    it apart, one cell per column of the table's ``settings``. published: where the paper tells a row's numbers in several
+    places, several entries for a split. protocol, inputs: of these entries; "" for the table's track, and for any.
     """
 
     label: str
-    method: str
+    method: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
     splits: tuple[str, ...] = ()
     published: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
     short: str = ""
     settings: tuple[str, ...] = ()
+    protocol: str = ""
+    inputs: str = ""
 
 
 @dataclass(frozen=True)
 class PaperTable:
-    """A table of the paper. ``classes``: whether it has a line for every class. ``settings``: titles of their columns."""
+    """A table of the paper. ``settings``: titles of their columns.
+
+    classes: whether it tells each class, in a line of its own; ``across``: in a column of its own instead, with a line
+    for each approach. notes: sentences about what is published.
+    """
 
     name: str
     title: str
@@ -52,6 +59,8 @@ class PaperTable:
     classes: bool
     rows: tuple[Row, ...]
     settings: tuple[str, ...] = ()
+    across: bool = False
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,17 +80,28 @@ def tables(path: Path = FILE) -> dict[str, PaperTable]:
         rows = tuple(
             Row(
                 label=row["label"],
-                method=row["method"],
+                method=row.get("method", ""),
                 parameters=row.get("parameters", {}),
                 splits=tuple(row.get("splits", splits)),
                 published=row.get("published", {}),
-                short=row.get("short", row["method"].split("-")[-1]),
+                short=row.get("short", row.get("method", "").split("-")[-1]),
                 settings=tuple(row.get("settings", ())),
+                protocol=row.get("protocol", ""),
+                inputs=row.get("inputs", ""),
             )
             for row in entry["rows"]
         )
-        settings = tuple(entry.get("settings", ()))
-        found[name] = PaperTable(name, entry["title"], entry["track"], splits, entry["classes"], rows, settings)
+        found[name] = PaperTable(
+            name,
+            entry["title"],
+            entry["track"],
+            splits,
+            entry["classes"],
+            rows,
+            settings=tuple(entry.get("settings", ())),
+            across=entry.get("across", False),
+            notes=tuple(entry.get("notes", ())),
+        )
     return found
 
 
@@ -102,9 +122,9 @@ def published(
     """
     named = row.published.get(split, ())
     names = (named,) if isinstance(named, str) else named
-    place = (f"track{track}", split)
+    place = (row.protocol or f"track{track}", split)
     of_split = [r for r in (load() if results is None else results) if (r.protocol, r.split) == place]
-    told = [r for name in names for r in of_split if r.entry == name]
+    told = [r for name in names for r in of_split if r.entry == name and row.inputs in ("", r.inputs)]
     if not told:
         return None
     averages = [r.average_accuracy for r in told if r.average_accuracy is not None]
@@ -150,7 +170,7 @@ def missing(
         (row, split)
         for split in paper_table.splits
         for row in paper_table.rows
-        if split in row.splits and measured(row, paper_table.track, split, data, counted) is None
+        if row.method and split in row.splits and measured(row, paper_table.track, split, data, counted) is None
     ]
 
 

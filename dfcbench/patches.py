@@ -21,10 +21,24 @@ from dfcbench.records import HEADER_ORDER, MODALITIES, PatchRecord
 from dfcbench.sampling import PixelSample, distinct, equal_shares, spread
 from dfcbench.scheme import CODES, NO_LABEL
 
-__all__ = ["LabelledPatch", "LabelledPatchSet", "Patch", "PatchRecord", "PatchSet", "PixelSample"]
+__all__ = ["HOLDOUT_SCENES", "LabelledPatch", "LabelledPatchSet", "Patch", "PatchRecord", "PatchSet", "PixelSample"]
 
 Progress = Callable[[int, int], None]
 """Called with (done, total)."""
+
+HOLDOUT_SCENES: frozenset[str] = frozenset(
+    f"{season}_{scene}"
+    for season, scenes in {
+        "ROIs1158_spring": (63, 146, 97, 124, 15, 17),
+        "ROIs1868_summer": (43, 131, 19, 104, 72, 15, 79),
+        "ROIs1970_fall": (120, 39, 144, 35, 61, 47, 30, 141),
+        "ROIs2017_winter": (64, 146, 32, 107, 135),
+    }.items()
+    for scene in scenes
+)
+"""The 26 scenes of SEN12MS's official hold-out (Schmitt & Wu, 2021): 18,106 of 180,662 patches.
+
+As ``Patch.scene`` names them. Nothing is trained on them, so that a score there means something."""
 
 
 class Patch:

@@ -18,8 +18,10 @@ from dfcbench.method import Contest, Field, Method, Needs, Params, Part, Patch, 
 from dfcbench.scheme import SCORED_CODES
 
 from .channels import CHANNELS, ChannelNames, Channels, inputs_of
+from .networks.optimisers import Schedule
 from .networks.smoother import smoother
-from .networks.training import Schedule, threads, train, weights_of, with_weights
+from .networks.torch_state import initialised, threads, weights_of, with_weights
+from .networks.training import train
 
 _SAMPLE_PATCHES = 64
 """Patches whose pixels set the mean and deviation of the inputs."""
@@ -95,7 +97,7 @@ class NeuralSmoothing(Method):
                 flips = (slice(None), slice(None, None, -1 if turn < 0.5 else 1), slice(None))
                 return x[window][flips], p[window][flips]
 
-            inputs, targets = zip(*run.map(chip, draws), strict=True)
+            inputs, targets = zip(*map(chip, draws), strict=True)
             stacked = np.stack(targets)
             if params.targets == "hard":
                 stacked = np.moveaxis(np.eye(len(SCORED_CODES), dtype=np.float32)[stacked.argmax(axis=1)], -1, 1)
@@ -121,9 +123,7 @@ class NeuralSmoothing(Method):
 
     def _network(self, generator: np.random.Generator) -> Any:
         """The network with weights drawn from ``generator``, not from torch's global one."""
-        import torch
-
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(generator.integers(2**31)))
-            params = self.params
-            return smoother(len(params.channels), len(SCORED_CODES), params.width, params.layers)
+        params = self.params
+        return initialised(
+            lambda: smoother(len(params.channels), len(SCORED_CODES), params.width, params.layers), generator
+        )

@@ -44,6 +44,20 @@ def test_seeds_are_rows_of_their_own(tmp_path: Path) -> None:
     assert sorted(e.seed for e in board(tmp_path).sections[0].entries) == [0, 1]
 
 
+def test_runs_of_one_method_with_other_parameters_can_be_told_apart(tmp_path: Path) -> None:
+    made_submission(tmp_path, "forest", "a", 0.5, parameters={"inputs": "s2"}, overrides={})
+    given = {"inputs": "s1+s2", "bands": ["VV", "B4"], "trees": 7}
+    made_submission(tmp_path, "forest", "b", 0.7, parameters=given, overrides=given)
+    found = board(tmp_path)
+    shown = 'bands=["VV","B4"] inputs=s1+s2 trees=7'
+    (table,) = board_tables(found)
+    at = [column.title for column in table.columns].index("method")
+    assert [row[at] for row in table.rows] == [f"forest ({shown})", "forest"]
+    assert "inputs=s1+s2" in board_markdown(found)
+    rows = list(csv.DictReader(io.StringIO(board_csv(found))))
+    assert [(row["method"], row["parameters"]) for row in rows] == [("forest", shown), ("forest", "")]
+
+
 def test_incomplete_tuned_and_unscored_runs_stand_apart(tmp_path: Path) -> None:
     made_submission(tmp_path, "plain", quality=0.3)
     made_submission(tmp_path, "limited", quality=0.9, data={"patches": 24, "limit": 6})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,9 @@ def test_every_row_names_a_method_on_offer_and_parameters_that_it_has():
     registry = Registry()
     for definition in paper.tables().values():
         for row in definition.rows:
+            if not row.method:
+                assert row.published and not row.parameters
+                continue
             method = registry.load(row.method).method
             assert set(row.parameters) <= set(method.Params.model_fields)
             assert method.Params(**row.parameters)
@@ -119,6 +123,84 @@ def test_table_ix_tells_each_class_of_each_experiment(tmp_path):
         "exp. 1",
         "publ.",
     ]
+
+
+BASELINES = ("deeplabv3", "unet", "kmeans", "random-forest")
+
+
+def baselines(tmp_path: Path, **changes) -> list[Submission]:
+    """Each baseline of Table IV with both inputs, as the command line records them."""
+    runs = [made_submission(tmp_path, "low-resolution-labels", "lr", 0.2, split="validation", parameters={}, **changes)]
+    for number, method in enumerate(BASELINES):
+        for inputs, overrides in (("s2", {}), ("s1+s2", {"inputs": "s1+s2"})):
+            quality = 0.3 + number / 10 + len(overrides) / 20
+            meta = {"parameters": {"inputs": inputs}, "overrides": overrides, "split": "validation", **changes}
+            runs.append(made_submission(tmp_path, method, inputs, quality, **meta))
+    return runs
+
+
+def test_table_iv_tells_classes_and_average_of_each_baseline_and_inputs(tmp_path):
+    runs = baselines(tmp_path)
+    table = paper_table(paper.table("IV"), runs[0].meta["data"]["name"], runs)
+    titles = [column.title for column in table.columns]
+    assert titles[:3] == ["approach", "average accuracy", "average accuracy, published"]
+    assert titles[3:] == list(runs[0].scores.classes)
+    assert [row[0] for row in table.rows] == [
+        "LR-HR",
+        *(
+            f"{name}, {inputs}"
+            for name in ("DeepLabv3", "U-Net", "k-means", "Random forest")
+            for inputs in ("S2", "S1+S2")
+        ),
+        "DeepLabv3+, S2, checkpoint",
+        "DeepLabv3+, S1+S2, checkpoint",
+    ]
+    for row, run in zip(table.rows, runs, strict=False):
+        assert row[1] == run.scores.average_accuracy
+        assert row[2] is None, "cells of the paper's Table IV are not known"
+        assert row[3:] == tuple(scores.producers_accuracy for scores in run.scores.classes.values())
+    assert {at for number, at in table.bold if number == 8} >= {1}, "the best average is bold"
+    assert "could not be recovered" in to_markdown(table)
+
+
+def test_the_organisers_checkpoints_are_published_and_never_run(tmp_path):
+    definition = paper.table("IV")
+    table = paper_table(definition, "data", [])
+    assert [row[1:3] for row in table.rows[-2:]] == [(None, 0.4493), (None, 0.4481)]
+    assert all(cell is None for row in table.rows[-2:] for cell in row[3:])
+    lacking = paper.missing(definition, "data", [])
+    assert len(lacking) == 9
+    assert all(row.method for row, _ in lacking)
+    assert "checkpoint" not in " ".join(note for note in table.notes if note.startswith("Not run yet"))
+
+
+def test_table_iv_lacks_nothing_once_every_baseline_ran(tmp_path):
+    runs = baselines(tmp_path)
+    data = runs[0].meta["data"]["name"]
+    assert paper.missing(paper.table("IV"), data, runs) == []
+    one_less = [run for run in runs if (run.meta["method"]["name"], run.meta.get("overrides")) != ("unet", {})][:-1]
+    assert [row.label for row, _ in paper.missing(paper.table("IV"), data, one_less)] == [
+        "U-Net, S2",
+        "Random forest, S1+S2",
+    ]
+
+
+def test_published_accuracies_of_classes_have_a_line_of_their_own_in_table_iv(tmp_path, monkeypatch):
+    told = PublishedResult("track1", "validation", "forest", "t", "S2", "paper", "", "x", 0.5, {"Water": 0.9})
+    monkeypatch.setattr("dfcbench.report.paper_table.load", lambda: (told,))
+    row = paper.Row("Forest", "random-forest", splits=("validation",), published={"validation": "forest"})
+    definition = replace(paper.table("IV"), rows=(row,))
+    (ours, theirs) = paper_table(definition, "data", []).rows
+    assert ours[:3] == ("Forest", None, 0.5)
+    assert theirs[0] == "Forest, published"
+    assert [cell for cell in theirs[1:] if cell is not None] == [0.9]
+
+
+def test_on_dfc2020_table_iv_tells_differences(tmp_path):
+    runs = baselines(tmp_path, data={"official": True})
+    rows = paper_table(paper.table("IV"), runs[0].meta["data"]["name"], runs)
+    assert [column.title for column in rows.columns][3] == "difference"
+    assert rows.rows[0][3] is None
 
 
 def make(folder: Path, method: str, seed: int = 0, official: bool = False):
@@ -235,6 +317,22 @@ def test_a_row_that_cannot_run_does_not_stop_the_others(tmp_path, small_root, mo
     assert "6 run(s) left out: Bag clustering (validation)" in summary
     assert "Epitome (test)" in summary
     assert "Bag clustering (test)" not in summary
+
+
+def test_table_iv_runs_each_baseline_with_both_inputs_on_validation(tmp_path, small_root, monkeypatch):
+    ran = []
+
+    def perform(plan, terminal, **_):
+        ran.append(
+            (plan.loaded.method.name, plan.contest.split, plan.parameters.get("inputs"), sorted(plan.needs.inputs))
+        )
+
+    monkeypatch.setattr(command, "perform", perform)
+    command.table("IV", data=small_root, run=True, submissions=tmp_path / "submissions", out=tmp_path / "out")
+    assert ran == [
+        ("low-resolution-labels", "validation", None, []),
+        *((method, "validation", inputs, inputs.split("+")) for method in BASELINES for inputs in ("s2", "s1+s2")),
+    ]
 
 
 def test_rows_run_again_for_a_preset_that_they_lack(tmp_path, small_root, small, monkeypatch):

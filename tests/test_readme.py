@@ -32,6 +32,21 @@ def test_the_plug_in_of_the_readme_runs_and_is_short(dfcbench, small_root):
     assert len(body) < 20
 
 
+@pytest.mark.parametrize(
+    ("kind", "method", "options"),
+    [
+        ("sklearn", "bayes.py:Bayes", ["-p", "inputs=s1+s2", "-p", "indices=true"]),
+        ("torch", "small.py:Small", ["-p", "steps=2", "-p", "batch=2", "-p", "crop=16"]),
+    ],
+)
+def test_the_adapters_of_the_readme_run_and_are_short(dfcbench, small_root, kind, method, options):
+    source = block(f"plug-in {kind}")
+    (dfcbench.folder / method.partition(":")[0]).write_text(source)
+    dfcbench("run", "--track", 1, "--method", method, *options, "--data", small_root)
+    assert f"--method {method} -p" in TEXT
+    assert len([line for line in source.splitlines() if line.strip()]) < 20
+
+
 @pytest.mark.parametrize("command", sorted(set(commands())))
 def test_every_command_of_the_readme_is_one_that_exists(dfcbench, command):
     words = shlex.split(command)[1:]

@@ -1,12 +1,15 @@
-"""``dfcbench methods``: what is on offer, and what one method is."""
+"""``dfcbench methods``: what is on offer, what one method is, and a new one to begin with."""
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dfcbench.cli.app import app, reported
+from dfcbench.cli.new_method import Kind, write_method
 from dfcbench.cli.options import MethodsDirOption, open_registry
 
 if TYPE_CHECKING:
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
 
     from dfcbench.method import Needs
 
-methods_app = typer.Typer(help="List the methods on offer, or show one.", rich_markup_mode=None)
+methods_app = typer.Typer(help="List the methods on offer, show one, or write a new one.", rich_markup_mode=None)
 app.add_typer(methods_app, name="methods")
 
 
@@ -76,6 +79,37 @@ def show(
     else:
         typer.echo("\nIt has no parameters.")
     typer.echo(f"\nPresets: {', '.join(method.presets) or 'published'}. Run it: dfcbench run --track 1 --method {name}")
+
+
+NEW_EXAMPLES = """Examples:
+
+  dfcbench methods new my-method
+
+  dfcbench methods new my-forest --kind sklearn
+
+  dfcbench methods new my-network --kind torch --out methods/network.py
+"""
+
+
+@methods_app.command("new", epilog=NEW_EXAMPLES)
+@reported
+def new(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Name of the method: lower case words joined by hyphens.")],
+    kind: Annotated[
+        Kind,
+        typer.Option(
+            "--kind", help="plain; sklearn: a classifier of pixels; torch: a network. The last two learn from SEN12MS."
+        ),
+    ] = Kind.plain,
+    out: Annotated[Path | None, typer.Option("--out", help="File to write. Default: <name>.py here.")] = None,
+    methods_dir: MethodsDirOption = None,
+) -> None:
+    """Write a file with a new method: complete, it runs as it is, and is yours to change."""
+    registry = open_registry([*(context.obj or []), *(methods_dir or [])])
+    path, class_name = write_method(name, kind, out, {entry.name for entry in registry.entries})
+    typer.echo(f"Written: {path}")
+    typer.echo(f"Run it: dfcbench run --track 1 --method {shlex.quote(f'{path}:{class_name}')}")
 
 
 def _default(field: FieldInfo) -> str:

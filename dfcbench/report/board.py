@@ -19,35 +19,38 @@ _SHORT = {
     "Croplands": "Crop.",
     "Urban/Built-up": "Urban",
 }
-_CLASSES = tuple(Column(name, "percent", name, _SHORT.get(name, name), block=2) for name in SCORED_NAMES)
+CLASS_COLUMNS = tuple(Column(name, "percent", name, _SHORT.get(name, name), block=2) for name in SCORED_NAMES)
+"""A column for each scored class, in the second block of a table."""
 
 _MEASURED = (
     Column("rank", "count", "rank", "#"),
-    Column("method", name="method", block=1),
+    Column("method", name="label", block=1),
     Column("preset", name="preset", block=3),
     Column("seed", name="seed", block=1),
     Column("AA", "percent", "average_accuracy", block=1),
     Column("95 % interval", "interval", "average_accuracy", block=1),
     Column("OA", "percent", "overall_accuracy", block=1),
     Column("kappa x 100", "percent", "kappa", "kappa", block=1),
-    *_CLASSES,
+    *CLASS_COLUMNS,
     Column("badges", name="badges", block=3),
     Column("run", name="run", block=3),
 )
-_PROVENANCE = (
+_IN_FILE = (
+    *(column if column.key != "label" else Column("method", name="method") for column in _MEASURED),
+    Column("parameters", name="parameters"),
     Column("version", name="version"),
     Column("patches", "count", name="patches"),
     Column("key", name="key"),
     Column("fingerprint", name="fingerprint"),
 )
-"""Columns of the CSV file only."""
+"""Columns of the CSV file: method and parameters apart, and provenance."""
 
 _PUBLISHED = (
     Column("entry", name="method", block=1),
     Column("team", name="team", block=1),
     Column("inputs", name="inputs", block=1),
     Column("AA", "percent", "average_accuracy"),
-    *_CLASSES,
+    *CLASS_COLUMNS,
     Column("protocol", name="protocol", block=3),
     Column("source", name="source", block=3),
 )
@@ -114,7 +117,7 @@ def board_markdown(board: Leaderboard) -> str:
 
 def board_csv(board: Leaderboard) -> str:
     """All sections in one table at full precision, with provenance; the first column tells the section."""
-    parts = [({"section": s.kind}, _entries_table("", s.entries, (*_MEASURED, *_PROVENANCE))) for s in board.sections]
+    parts = [({"section": s.kind}, _entries_table("", s.entries, _IN_FILE)) for s in board.sections]
     parts += [
         ({"section": f"published: {k}"}, _published_table(k, results)) for k, results in _by_status(board.published)
     ]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from dfcbench.files import write_text
 from dfcbench.paper import AVERAGE, Measured, PaperTable, Row, measured, published
 from dfcbench.published import load
+from dfcbench.report.board import CLASS_COLUMNS
 from dfcbench.report.tables import Cell, Column, Table, best_in_columns, to_csv, to_latex, to_markdown
 from dfcbench.scheme import SCORED_NAMES
 from dfcbench.submission import Submission
@@ -28,13 +30,16 @@ def paper_table(definition: PaperTable, data: str, submissions: Sequence[Submiss
         (row.label, split): measured(row, definition.track, split, data, own)
         for row in definition.rows
         for split in row.splits
+        if row.method
     }
     notes = [
         f"Measured: {title}."
         + ("" if official else " Not the data of DFC2020: no difference to published values is told."),
         "Published: Robinson et al. 2021 and the contest's results page, on DFC2020; an empty cell could not be found.",
     ]
-    notes += _provenance(runs)
+    notes += [*definition.notes, *_provenance(runs)]
+    if definition.across:
+        return _across(definition, runs, official, tuple(notes))
     if definition.classes:
         return _by_class(definition, runs, official, tuple(notes))
     return _by_approach(definition, runs, official, tuple(notes))
@@ -101,6 +106,34 @@ def _by_class(
     title = f"Table {definition.name}. {definition.title}"
     rules = frozenset({len(SCORED_NAMES)})
     return Table(title, tuple(columns), tuple(rows), notes=notes, bold=frozenset(bold), rules=rules)
+
+
+def _across(
+    definition: PaperTable, runs: dict[tuple[str, str], Measured | None], official: bool, notes: tuple[str, ...]
+) -> Table:
+    """Approaches down and classes across; what was published of an approach's classes has a line of its own below it."""
+    (split,) = definition.splits
+    columns = [
+        Column("approach"),
+        Column(_AVERAGE_LABEL, "percent", "average_accuracy", "AA", block=1),
+        Column(f"{_AVERAGE_LABEL}, published", "percent", "average_accuracy_published", "AA publ.", block=1),
+        *([Column("difference", "percent", "difference", "diff.", block=1)] if official else []),
+        *(replace(column, block=2 + number // 4) for number, column in enumerate(CLASS_COLUMNS)),
+    ]
+    first = len(columns) - len(SCORED_NAMES)
+    rows: list[tuple[Cell, ...]] = []
+    ours = []
+    for row in definition.rows:
+        run = runs.get((row.label, split))
+        average = _cells(run.values[AVERAGE] if run else None, _published(definition, row, split, AVERAGE), official)
+        ours.append(len(rows))
+        rows.append((row.label, *average, *(run.values[name] if run else None for name in SCORED_NAMES)))
+        told = [_published(definition, row, split, name) for name in SCORED_NAMES]
+        if any(value is not None for value in told):
+            rows.append((f"{row.label}, published", *(None for _ in average), *told))
+    measured_only = [cells if number in ours else (None,) * len(columns) for number, cells in enumerate(rows)]
+    bold = best_in_columns(measured_only, [1, *range(first, len(columns))])
+    return Table(f"Table {definition.name}. {definition.title}", tuple(columns), tuple(rows), notes=notes, bold=bold)
 
 
 def _short(split: str) -> str:

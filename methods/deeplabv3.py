@@ -1,0 +1,88 @@
+"""DeepLabv3+ trained on SEN12MS with low-resolution labels.
+
+Source: Robinson et al., IEEE JSTARS 14 (2021), Table IV, and the organisers' baseline code: ResNet-101 at output stride
+16, SGD with momentum 0.9, weight decay 5e-4, learning rate 1e-3 and ten times that in the decoder (here: pyramid and
+decoder), batches of 32, epochs of 5000 steps, ImageNet weights at the start. No weights come with dfcbench: without
+``backbone_weights`` the start is random. Not told, and chosen here: a constant learning rate, whole patches, mirrored,
+and 20 epochs, of which the best by the accuracy on the hold-out scenes' labels is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from dfcbench.method import Field
+
+from .torch_method import TorchMethod, TorchParams
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class DeepLabParams(TorchParams):
+    """Architecture and optimiser as published; schedule, crops and number of steps are not, see above."""
+
+    backbone: Literal["resnet50", "resnet101"] = Field("resnet101", description="resnet101 as published")
+    width: int = Field(64, ge=1, description="of the backbone; 64 as published, and the head shrinks with it")
+    backbone_weights: str = Field("", description="file of the backbone's ImageNet weights, named as torchvision's")
+    backbone_weights_digest: str = Field("", description="of the content of that file; filled in by itself")
+    head_factor: float = Field(10.0, gt=0, description="of the learning rate, in pyramid and decoder")
+    steps: int = Field(100_000, ge=1, description="batches at most; not published")
+    optimiser: Literal["adamw", "sgd", "rmsprop"] = Field("sgd", description="as published: sgd with momentum")
+    learning_rate: float = Field(1e-3, gt=0, description="of the backbone, as published")
+    momentum: float = Field(0.9, ge=0, lt=1, description="as published")
+    weight_decay: float = Field(5e-4, ge=0, description="as published")
+    schedule: Literal["constant", "cosine", "poly"] = Field(
+        "constant", description="of the learning rate; not published"
+    )
+    validate_every: int = Field(5000, ge=0, description="steps between two validations: the published epoch")
+    patience: int = Field(5, ge=0, description="validations without a better one after which training ends; 0: never")
+
+
+class DeepLabV3(TorchMethod):
+    """DeepLabv3+ (ResNet, output stride 16, rates 1/6/12/18) trained on SEN12MS with low-resolution labels."""
+
+    name = "deeplabv3"
+    citation = "Robinson et al., IEEE JSTARS 14 (2021), Table IV; Chen et al., ECCV 2018"
+    Params = DeepLabParams
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "published": {},
+        "quick": {
+            "backbone": "resnet50",
+            "width": 16,
+            "head_factor": 1.0,
+            "scaling": "moments",
+            "jitter": 0.1,
+            "steps": 500,
+            "batch": 8,
+            "crop": 96,
+            "optimiser": "adamw",
+            "learning_rate": 1e-3,
+            "schedule": "cosine",
+            "validate_every": 50,
+            "validation_patches": 16,
+            "patience": 0,
+        },
+    }
+    params: DeepLabParams
+
+    def network(self, channels: int, classes: int) -> nn.Module:
+        """The network with the chosen backbone."""
+        from .networks.deeplab import DeepLabV3Plus
+
+        return DeepLabV3Plus(channels, classes, self.params.backbone, self.params.width)
+
+    def rate_factors(self) -> Mapping[str, float]:
+        """The head, which starts at random, learns faster than the backbone."""
+        return {"pyramid.": self.params.head_factor, "decoder.": self.params.head_factor}
+
+    def start(self, network: nn.Module) -> None:
+        """The whole network's weights if there are some, else the backbone's."""
+        from .networks.resnet import load_imagenet
+        from .networks.weight_files import read_weights
+
+        path = self.params.backbone_weights
+        if path and not self.params.weights:
+            load_imagenet(network.backbone, read_weights(path), path)  # type: ignore[arg-type]
+        super().start(network)
