@@ -78,7 +78,7 @@ def _sketch(node: ast.ClassDef, tree: ast.Module, file: Path) -> Sketch:
     return Sketch(
         name=name.value if isinstance(name, ast.Constant) and isinstance(name.value, str) else None,
         summary=docstring.strip().splitlines()[0] if docstring and docstring.strip() else None,
-        needs=_needs(_assigned(node, "needs")),
+        needs=_needs(node),
         problem=_import_problem(tree, file),
     )
 
@@ -95,9 +95,12 @@ def _assigned(node: ast.ClassDef, name: str) -> ast.expr | None:
     return None
 
 
-def _needs(expression: ast.expr | None) -> Needs | None:
+def _needs(node: ast.ClassDef) -> Needs | None:
+    """The needs that a class states, or the default of ``Method``; None where another base class may state them."""
+    expression = _assigned(node, "needs")
     if expression is None:
-        return Needs()
+        inherits = any(not isinstance(base, ast.Name) or base.id != "Method" for base in node.bases)
+        return None if inherits else Needs()
     if not isinstance(expression, ast.Call) or expression.args:
         return None
     try:

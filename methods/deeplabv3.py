@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from dfcbench.method import Field
+from dfcbench.method import Field, Needs
 
 from .torch_method import TorchMethod, TorchParams
 
@@ -44,6 +44,7 @@ class DeepLabV3(TorchMethod):
     """DeepLabv3+ (ResNet, output stride 16, rates 1/6/12/18) trained on SEN12MS with low-resolution labels."""
 
     name = "deeplabv3"
+    needs: ClassVar[Needs] = Needs(inputs=frozenset({"s2"}), labels="low", training=True)
     citation = "Robinson et al., IEEE JSTARS 14 (2021), Table IV; Chen et al., ECCV 2018"
     Params = DeepLabParams
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {

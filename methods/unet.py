@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from dfcbench.method import Field
+from dfcbench.method import Field, Needs
 
 from .torch_method import TorchMethod, TorchParams
 
@@ -38,6 +38,7 @@ class UNet(TorchMethod):
     """U-Net (64-128-256-512-512, bilinear upsampling) trained on SEN12MS with low-resolution labels."""
 
     name = "unet"
+    needs: ClassVar[Needs] = Needs(inputs=frozenset({"s2"}), labels="low", training=True)
     citation = "Robinson et al., IEEE JSTARS 14 (2021), Table IV; Ronneberger et al., MICCAI 2015"
     Params = UNetParams
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from dfcbench.errors import PluginError, UsageError
+from dfcbench.method import Needs
+from dfcbench.plugin_source import sketch_methods
 from dfcbench.registry import Registry
 from tests.plugins import BROKEN, MAJORITY
 
@@ -25,6 +27,16 @@ def write(folder: Path, **files: str) -> Path:
 def entry(registry: Registry, name: str):
     (found,) = [e for e in registry.entries if e.name == name]
     return found
+
+
+def test_needs_that_a_base_class_may_state_are_not_guessed(tmp_path):
+    file = (
+        write(tmp_path, plain="class A(Method):\n    name = 'a'\n\n\nclass B(TorchMethod):\n    name = 'b'\n")
+        / "plain.py"
+    )
+    sketches = sketch_methods(file)
+    assert sketches["A"].needs == Needs()
+    assert sketches["B"].needs is None
 
 
 def test_the_built_in_methods_come_through_entry_points():
