@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,10 @@ import pytest
 
 from dfcbench.archive import Archive
 from tests import datamaker
+
+
+def _hear_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -63,6 +68,7 @@ class Shell:
         self.environment: dict[str, str] = {}
 
     def start(self, *arguments: object) -> subprocess.Popen[str]:
+        """The command, which hears Ctrl-C even where the tests run in a shell's background, which ignores it."""
         return subprocess.Popen(
             [sys.executable, "-m", "dfcbench", *map(str, arguments)],
             cwd=self.folder,
@@ -70,6 +76,7 @@ class Shell:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=_hear_interrupts if os.name == "posix" else None,
         )
 
     def __call__(self, *arguments: object, expect: int = 0) -> subprocess.CompletedProcess[str]:
