@@ -21,9 +21,18 @@ from dfcbench import identity
 from dfcbench.errors import DataError, UsageError
 from dfcbench.identity import DatasetIdentity
 from dfcbench.patches import HOLDOUT_SCENES, LabelledPatchSet, PatchSet
-from dfcbench.records import LABEL_TOKEN, PatchFiles, PatchRecord
+from dfcbench.records import LABEL_TOKEN, PatchFiles, PatchRecord, label_name
 
-__all__ = ["HOLDOUT_SCENES", "SPLITS", "Archive", "DatasetIdentity", "Duplicate", "PatchRecord", "place_of"]
+__all__ = [
+    "HOLDOUT_SCENES",
+    "SPLITS",
+    "Archive",
+    "DatasetIdentity",
+    "Duplicate",
+    "PatchRecord",
+    "place_of",
+    "region_of",
+]
 
 SPLITS = ("training", "validation", "test", "regional")
 
@@ -246,6 +255,12 @@ def place_of(file_name: str) -> Place | None:
     tree = {"training": "SEN12MS", "regional": "DFC_Public_Dataset"}.get(split, "DFC2020")
     last = "validation" if split == "validation" else name["scene"]
     return Place(split, name["token"], f"{tree}/{name['head']}/{name['token']}_{last}")
+
+
+def region_of(patch_id: str) -> str | None:
+    """The region of a patch of the release by region; None of any other, as no other layout tells regions."""
+    name = _FILE_NAME.fullmatch(label_name(patch_id)) if patch_id.count("_") >= 2 else None
+    return name["scene"] if name is not None and name["season"] else None
 
 
 def _split(name: re.Match[str]) -> str:

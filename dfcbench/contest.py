@@ -30,6 +30,19 @@ Prepare = Callable[[PatchSet, str], PatchSet]
 """Turns a patch set, named by its split, into a faster one with the same content."""
 
 
+def require_place(track: int | None, split: str | None) -> None:
+    """Raise UsageError for a track, split or combination that the contest does not have; None is any."""
+    if track is not None and track not in TRACKS:
+        raise UsageError(f"Track {track}: the contest has tracks 1 and 2.")
+    if split is not None and split not in SPLITS:
+        raise UsageError(f"Split {split!r}: choose one of {', '.join(SPLITS)}.")
+    if track == 2 and split not in (None, "test"):
+        raise UsageError(
+            f"Track 2 on the {split} split: its high-resolution labels are that track's training data, so a score "
+            "there would mean nothing. Use --split test."
+        )
+
+
 class FusionContest:
     """One track and split of a data set on disk: the harness's own side, from which views are cut.
 
@@ -38,15 +51,7 @@ class FusionContest:
     """
 
     def __init__(self, archive: Archive, track: int, split: str, limit: int | None = None) -> None:
-        if track not in TRACKS:
-            raise UsageError(f"Track {track}: the contest has tracks 1 and 2.")
-        if split not in SPLITS:
-            raise UsageError(f"Split {split!r}: choose one of {', '.join(SPLITS)}.")
-        if track == 2 and split != "test":
-            raise UsageError(
-                f"Track 2 on the {split} split: its high-resolution labels are that track's training data, so a score "
-                "there would mean nothing. Use --split test."
-            )
+        require_place(track, split)
         if split not in archive.splits:
             found = ", ".join(archive.splits) or "none"
             raise DataError(
@@ -127,12 +132,23 @@ class FusionContest:
                 "which this method needs. `dfcbench data verify` lists them."
             )
 
-    def view(self, needs: Needs, prepare: Prepare | None = None, feedback: Server | None = None) -> ContestView:
-        """What a method with these needs is shown; checked first, see ``check``."""
+    def view(
+        self,
+        needs: Needs,
+        prepare: Prepare | None = None,
+        feedback: Server | None = None,
+        *,
+        scored: PatchSet | None = None,
+    ) -> ContestView:
+        """What a method with these needs is shown; checked first, see ``check``.
+
+        ``scored`` takes the place of the images that are scored: a scene of one's own to be mapped.
+        """
         self.check(needs)
         wanted = _shown(needs)
         archive, splits = self.archive, self.archive.splits
-        sets: dict[str, tuple[str, PatchSet]] = {"scored": (self.split, self.scored.restricted(wanted))}
+        mapped = (self.scored if scored is None else scored).restricted(wanted)
+        sets: dict[str, tuple[str, PatchSet]] = {"scored": (self.split, mapped)}
         if needs.training:
             sets["training"] = ("training", archive.patches("training").restricted(wanted))
         if "validation" in splits and self.split != "validation":
@@ -269,7 +285,7 @@ def label_prior(archive: Archive) -> NDArray[np.float64]:
             pairs = low.astype(np.uint16) * 256 + high
             counts += np.bincount(pairs.ravel(), minlength=65536).reshape(256, 256)
         counts = counts[np.ix_(CODES, SCORED_CODES)]
-        with contextlib.suppress(OSError):  # a cache that cannot be written costs time only
+        with contextlib.suppress(DataError):  # a cache that cannot be written costs time only
             write_json(path, counts.tolist())
     total = counts.sum(axis=0)
     if not total.any():

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from dfcbench.errors import DataError
+
 TEMPORARY = ".tmp-*"
 """Names of files that are being written."""
 
@@ -20,11 +22,15 @@ def replacing(path: Path) -> Iterator[Path]:
 
     The temporary name keeps the suffix of ``path`` (writers such as GDAL and numpy look at it) and starts with a dot.
     An exception in the block removes the temporary file and leaves ``path`` as it was.
+    Raises DataError, naming ``path``, if the disk refuses; an OSError of the block about another file passes through.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".tmp-{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(descriptor)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".tmp-{path.stem}-", suffix=path.suffix, dir=path.parent)
+        os.close(descriptor)
+    except OSError as error:
+        raise unwritable(path, error) from error
     temporary = Path(name)
     try:
         yield temporary
@@ -32,10 +38,42 @@ def replacing(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as handle:
             os.fsync(handle.fileno())
         temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        if error.filename not in (None, name):
+            raise
+        raise unwritable(path, error) from error
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     _sync_directory(path.parent)
+
+
+def writable_folder(path: Path) -> Path:
+    """Make the folder, unless it is there, and see that files can be made in it: before work whose result goes there.
+
+    Raises DataError, naming ``path``, if not.
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(prefix=".tmp-", dir=path).close()
+    except OSError as error:
+        raise unwritable(path, error) from error
+    return path
+
+
+def unwritable(path: Path, error: OSError) -> DataError:
+    """The error that says why nothing can be written to ``path``, and what to do."""
+    reason = error.strerror or str(error)
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        files = [place for place in (path, *path.parents) if place.is_file()]
+        reason = f"{files[0]} is a file, and a folder is needed there" if files else reason
+    elif isinstance(error, FileNotFoundError):
+        reason = "no folder can be made there"
+    return DataError(
+        f"{path}: cannot be written ({reason}). Check space and permissions there, or choose another place."
+    )
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -6,19 +6,16 @@ answers, and data sets that share a name but not their content stand apart.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dfcbench.errors import SubmissionError
 from dfcbench.published import PublishedResult, load, select
 from dfcbench.scoring import Scores
-from dfcbench.submission import TUNED_BADGE, Submission
-
-MAPS_BADGE = "maps only"
+from dfcbench.submission import MAPS_BADGE, TUNED_BADGE, Submission
 
 KINDS = ("ranked", TUNED_BADGE, MAPS_BADGE, "partial", "unscored")
 """Sections in the order of a page. ``partial`` (some of the patches) and ``unscored`` have no ranks."""
@@ -44,6 +41,8 @@ class Entry:
     patches: int
     limit: int | None
     scores: Scores | None
+    submission: Submission
+    """Where all else lies that a page tells of the run."""
 
     @property
     def label(self) -> str:
@@ -152,13 +151,31 @@ def _kind(submission: Submission) -> str:
 
 def _ranked(submissions: Sequence[Submission], kind: str) -> tuple[Entry, ...]:
     ordered = sorted(submissions, key=_order)
+    alike = Counter(_description(submission) for submission in ordered)
     entries: list[Entry] = []
     for position, submission in enumerate(ordered, start=1):
         rank = None if kind in _RANKLESS else position
         if rank and entries and _order(submission)[:2] == _order(ordered[position - 2])[:2]:
             rank = entries[-1].rank
-        entries.append(_entry(submission, rank))
+        entry = _entry(submission, rank)
+        if alike[_description(submission)] > 1:
+            entry = replace(entry, parameters=f"{entry.parameters} key={submission.key[:8]}".strip())
+        entries.append(entry)
     return tuple(entries)
+
+
+def _description(submission: Submission) -> tuple[Any, ...]:
+    """What a row of a board tells of a run. Runs may share it, as on other training data; their keys then differ."""
+    meta = submission.meta
+    method = meta["method"]
+    return (
+        method["name"],
+        method["version"],
+        submission.changes,
+        meta.get("preset"),
+        meta["seed"],
+        meta["data"].get("limit"),
+    )
 
 
 def _order(submission: Submission) -> tuple[Any, ...]:
@@ -174,7 +191,7 @@ def _entry(submission: Submission, rank: int | None) -> Entry:
     return Entry(
         rank=rank,
         method=meta["method"]["name"],
-        parameters=" ".join(f"{key}={_plain(value)}" for key, value in sorted(meta.get("overrides", {}).items())),
+        parameters=submission.changes,
         version=meta["method"]["version"],
         preset=str(meta.get("preset") or ""),
         seed=meta["seed"],
@@ -185,9 +202,5 @@ def _entry(submission: Submission, rank: int | None) -> Entry:
         patches=submission.scores.patches if submission.scores else meta["data"]["patches"],
         limit=meta["data"].get("limit"),
         scores=submission.scores,
+        submission=submission,
     )
-
-
-def _plain(value: Any) -> str:
-    """A parameter's value as the command line takes it."""
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))

@@ -30,6 +30,11 @@ def probabilities_path(folder: Path, patch_id: str) -> Path:
     return folder / PROBABILITIES / label_name(patch_id)
 
 
+def has_maps(folder: Path, ids: Iterable[str]) -> bool:
+    """Whether the labels of all these patches lie there; a submission out of version control has scores only."""
+    return all(map_path(folder, patch_id).exists() for patch_id in ids)
+
+
 def write_labels(folder: Path, patch_id: str, labels: NDArray[np.uint8], georeference: Georeference | None) -> None:
     """Write codes (H, W) as a single-band uint8 tif with the scheme's colours."""
     rasters.write(map_path(folder, patch_id), labels, georeference, colours=palette(), compress="deflate")

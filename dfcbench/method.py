@@ -60,6 +60,15 @@ class Params(BaseModel):
         extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False, coerce_numbers_to_str=True
     )
 
+    def keyed(self) -> dict[str, Any]:
+        """Parameters as they enter a run's key, JSON values by name: runs of equal keys make equal maps.
+
+        All of them as they are; override it where one says nothing about the maps, such as the path of a file of which
+        another parameter tells the content.
+        """
+        values: dict[str, Any] = self.model_dump(mode="json")
+        return values
+
 
 @dataclass(frozen=True)
 class Needs:

@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 from dfcbench.contest import FusionContest
 from dfcbench.errors import ContractError, DfcbenchError, MethodCrash, PluginError, SubmissionError, UsageError
 from dfcbench.machine import commit, software
-from dfcbench.maps import probabilities_path
+from dfcbench.maps import has_maps, probabilities_path
 from dfcbench.method import Method, Needs, Params, Part
 from dfcbench.registry import Loaded, Registry
 from dfcbench.submission import META, TUNED_BADGE, Submission
@@ -152,7 +152,7 @@ class Plan:
             "method": self.loaded.method.name,
             "version": self.loaded.method.version,
             "source": self.loaded.digest,
-            "parameters": self._placeless(self.parameters),
+            "parameters": self._placeless(self._asked("Params.keyed()", self.params.keyed)),
             "seed": self.seed,
             "parts": {name: part.key for name, part in self.parts.items()},
         }
@@ -248,7 +248,10 @@ class Plan:
         }
 
 
-def _default(field: FieldInfo) -> Any:
+def _usual(name: str, field: FieldInfo, preset: Mapping[str, Any]) -> Any:
+    """A parameter's value where it is not given."""
+    if name in preset:
+        return preset[name]
     return "(required)" if field.is_required() else field.get_default(call_default_factory=True, validated_data={})
 
 
@@ -279,6 +282,11 @@ def _ready(folder: Path, contest: FusionContest) -> Ready:
             f"{folder}: maps the {its[0]} split of {meta['data']['title']} (fingerprint {its[1]}); this run is about "
             f"the {mine[0]} split of {contest.archive.identity.title} (fingerprint {mine[1]})."
         )
+    if not all(kept) and not has_maps(folder, contest.scored.ids):
+        raise SubmissionError(
+            f"{folder}: its scores are here and its maps are not, so nothing can be built upon it. Give the command that "
+            "made it again."
+        )
     return Ready(submission, soft=all(kept))
 
 
@@ -299,17 +307,20 @@ def resolve_parameters(
     """Parameters from defaults, then the preset, then what was given; and the preset's name.
 
     Without a preset named: ``quick`` on the demo contest, ``published`` elsewhere. Raises UsageError for an unknown
-    preset, and for an unknown or ill-typed parameter, with the valid ones and their defaults.
+    preset, and for unknown or ill-typed parameters, with the valid ones and the values that this preset gives them.
     """
     if preset is None:
         preset = "quick" if demo and "quick" in method.presets else "published"
     if preset not in method.presets and preset != "published":
         raise UsageError(f"{method.name} has no preset {preset!r}; it has {', '.join(method.presets)}.")
-    values = {**method.presets.get(preset, {}), **given}
+    chosen = method.presets.get(preset, {})
+    values = {**chosen, **given}
     try:
         return method.Params(**values), preset
     except ValidationError as error:
         fields = method.Params.model_fields
-        valid = ", ".join(f"{name}={_default(field)}" for name, field in fields.items()) or "none at all"
+        valid = ", ".join(f"{name}={_usual(name, field, chosen)}" for name, field in fields.items()) or "none at all"
         faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'parameters'}: {e['msg']}" for e in error.errors())
-        raise UsageError(f"{method.name}: {faults}. Its parameters and defaults: {valid}.") from error
+        raise UsageError(
+            f"{method.name}: {faults}. Its parameters, with the values of preset {preset}: {valid}."
+        ) from error

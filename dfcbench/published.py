@@ -51,11 +51,6 @@ class PublishedResult:
         """The track whose rule the entry keeps."""
         return PROTOCOLS[self.protocol][0]
 
-    @property
-    def in_contest(self) -> bool:
-        """Whether it is of one of the contest's tracks, and not of a protocol that others chose later."""
-        return self.protocol in ("track1", "track2")
-
 
 def load(path: Path = FILE) -> tuple[PublishedResult, ...]:
     """All published results of a table with COLUMNS (values in percent), in its order.

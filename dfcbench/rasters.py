@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import rasterio
+import rasterio.shutil
+import rasterio.windows
 from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError
+from rasterio.crs import CRS
+from rasterio.enums import MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.io import MemoryFile
 from rasterio.transform import Affine
 
 from dfcbench.errors import DataError
@@ -20,6 +27,24 @@ from dfcbench.files import replacing
 
 # DFC2020's own tifs lie nowhere, and rasterio says so of each. Once and for all: catch_warnings is not safe in threads.
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
+
+# GDAL lists a whole folder for each file that it opens, and the contest's folders hold thousands: half the time of a
+# read. TRUE makes it look for a file's companions by their names instead.
+os.environ.setdefault("GDAL_DISABLE_READDIR_ON_OPEN", "TRUE")
+
+_MAP_TILE = 512
+"""Side of a map's internal tiles in pixels: the usual one of cloud-optimised GeoTIFFs, and GDAL's default for them."""
+_MAP_CACHE = 16 * 2**20
+"""Bytes of blocks that GDAL keeps while a map is written; its own default is a twentieth of the machine's memory."""
+
+
+class Window(NamedTuple):
+    """A rectangle of pixels within a raster."""
+
+    row: int
+    column: int
+    height: int
+    width: int
 
 
 @dataclass(frozen=True)
@@ -34,6 +59,23 @@ class Georeference:
         """False for the identity transform that the contest's own tifs carry: they lie nowhere."""
         return self.transform != tuple(Affine.identity())[:6]
 
+    @property
+    def crs_name(self) -> str | None:
+        """The coordinate system's short name, such as ``EPSG:32632``; None if it has none."""
+        authority = CRS.from_user_input(self.crs).to_authority() if self.crs else None
+        return ":".join(authority) if authority else None
+
+    def same_crs(self, other: Georeference) -> bool:
+        """Whether both mean one coordinate system, however it is written; two without any do."""
+        if self.crs is None or other.crs is None:
+            return self.crs is other.crs
+        return bool(CRS.from_user_input(self.crs) == CRS.from_user_input(other.crs))
+
+    def moved(self, row: int, column: int) -> Georeference:
+        """That of a window whose first pixel is this one."""
+        a, b, x, d, e, y = self.transform
+        return Georeference(self.crs, (a, b, x + column * a + row * b, d, e, y + column * d + row * e))
+
 
 @dataclass(frozen=True)
 class RasterInfo:
@@ -45,6 +87,13 @@ class RasterInfo:
     dtype: str
     nodata: float | None
     georeference: Georeference
+    descriptions: tuple[str | None, ...] = ()
+    """What the file calls its bands."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.height, self.width
 
 
 @contextmanager
@@ -55,8 +104,13 @@ def _opened(path: Path) -> Iterator[Any]:
     except (RasterioError, OSError, ValueError) as error:
         if not Path(path).exists():
             raise DataError(f"{path}: no such file.") from error
-        reason = " ".join(str(error.__cause__ or error).split())
-        raise DataError(f"{path}: cannot be read as a tif ({reason}). Replace the file by a fresh copy.") from error
+        raise DataError(
+            f"{path}: cannot be read as a tif ({_reason(error)}). Replace the file by a fresh copy."
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error.__cause__ or error).split())
 
 
 def read(path: Path, bands: Sequence[int] | None = None) -> NDArray[Any]:
@@ -75,15 +129,73 @@ def read(path: Path, bands: Sequence[int] | None = None) -> NDArray[Any]:
 def info(path: Path) -> RasterInfo:
     """Header of a tif, without reading pixels. Raises DataError, naming the file, if it cannot be opened."""
     with _opened(path) as source:
-        crs = source.crs.to_wkt() if source.crs else None
-        return RasterInfo(
-            bands=source.count,
-            height=source.height,
-            width=source.width,
-            dtype=source.dtypes[0],
-            nodata=source.nodata,
-            georeference=Georeference(crs, tuple(source.transform)[:6]),
-        )
+        return _header(source)
+
+
+def _header(source: Any) -> RasterInfo:
+    return RasterInfo(
+        bands=source.count,
+        height=source.height,
+        width=source.width,
+        dtype=source.dtypes[0],
+        nodata=source.nodata,
+        georeference=Georeference(source.crs.to_wkt() if source.crs else None, tuple(source.transform)[:6]),
+        descriptions=tuple(source.descriptions),
+    )
+
+
+def read_window(path: Path, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Pixels within a window, (bands, H, W) in the file's own dtype, and where each band has data, likewise.
+
+    A band has none where the file's nodata value, its mask or a value that is not finite says so. Raises DataError,
+    naming the file, if it is missing, no tif, or truncated.
+    """
+    with _opened(path) as source:
+        area = rasterio.windows.Window(window.column, window.row, window.width, window.height)
+        pixels: NDArray[Any] = source.read(window=area)
+        data = np.ones(pixels.shape, np.bool_)
+        for band, kinds in enumerate(source.mask_flag_enums):
+            if MaskFlags.nodata in kinds:  # told from the pixels at hand: GDAL would decode them again for each band
+                data[band] = pixels[band] != source.nodatavals[band]
+            elif MaskFlags.per_dataset in kinds and band:
+                data[band] = data[0]
+            elif MaskFlags.all_valid not in kinds:
+                data[band] = source.read_masks(band + 1, window=area) > 0
+    if np.issubdtype(pixels.dtype, np.floating):
+        data &= np.isfinite(pixels)
+    return pixels, data
+
+
+_IN_MEMORY = "content.tif"
+"""What GDAL calls content without a file, in a folder of its own each time."""
+
+
+@contextmanager
+def decoding(content: bytes, where: str) -> Iterator[tuple[RasterInfo, Callable[[], NDArray[Any]]]]:
+    """Header of a tif that is held in memory, and a function that reads its pixels, (bands, height, width).
+
+    For files of strangers: look at the header before asking for pixels, as a small file can claim a huge raster. Only
+    the GeoTIFF driver sees the content; others, such as VRT, would open whatever files the content names.
+    Raises DataError, naming ``where``, if the content is no tif or is damaged.
+    """
+    if not content:  # GDAL would take it for a file to be written
+        raise DataError(f"{where}: is empty.")
+    try:
+        with MemoryFile(content, filename=_IN_MEMORY) as memory, memory.open(driver="GTiff") as source:
+            yield _header(source), source.read
+    except (RasterioError, OSError, ValueError) as error:
+        reason = _reason(error).removeprefix(f"{_IN_MEMORY}: ")
+        raise DataError(f"{where}: cannot be read as a tif ({reason}).") from error
+
+
+def encode(pixels: NDArray[Any], compress: str | None = None) -> bytes:
+    """The file that ``write`` would write, without georeference and colours, as bytes."""
+    stack = pixels[np.newaxis] if pixels.ndim == 2 else pixels
+    with MemoryFile() as memory:
+        with memory.open(**_profile(stack, compress)) as sink:
+            sink.write(stack)
+        content: bytes = memory.read()
+        return content
 
 
 def write(
@@ -102,15 +214,7 @@ def write(
     Raises DataError, naming the file, if the disk refuses.
     """
     stack = pixels[np.newaxis] if pixels.ndim == 2 else pixels
-    profile: dict[str, Any] = {
-        "driver": "GTiff",
-        "count": stack.shape[0],
-        "height": stack.shape[1],
-        "width": stack.shape[2],
-        "dtype": stack.dtype.name,
-    }
-    if compress:
-        profile["compress"] = compress
+    profile = _profile(stack, compress)
     if georeference is not None:
         profile["crs"] = georeference.crs
         profile["transform"] = Affine(*georeference.transform)
@@ -119,7 +223,7 @@ def write(
         with rasterio.open(target, "w", **profile) as sink:
             sink.write(stack)
             if colours is not None:
-                sink.write_colormap(1, {i: (*map(int, rgb), 255) for i, rgb in enumerate(colours)})
+                sink.write_colormap(1, _colormap(colours))
 
     try:
         if durable:
@@ -130,3 +234,78 @@ def write(
             fill(path)
     except (RasterioError, OSError) as error:
         raise DataError(f"{path}: cannot be written ({error}). Check space and permissions there.") from error
+
+
+def _profile(stack: NDArray[Any], compress: str | None) -> dict[str, Any]:
+    count, height, width = stack.shape
+    profile = {"driver": "GTiff", "count": count, "height": height, "width": width, "dtype": stack.dtype.name}
+    return {**profile, "compress": compress} if compress else profile
+
+
+Rows = Callable[[int, int, NDArray[np.uint8]], None]
+"""Writes codes (H, W) from this row and column on."""
+
+
+@contextmanager
+def class_map(
+    path: Path,
+    shape: tuple[int, int],
+    georeference: Georeference,
+    colours: NDArray[np.uint8],
+    tags: Mapping[str, str],
+    class_tags: Mapping[str, str],
+    scratch: Path,
+) -> Iterator[Rows]:
+    """Write a map of classes piece by piece as a cloud-optimised GeoTIFF: one uint8 band in which 0 is nodata.
+
+    It has tiles of 512 x 512, overviews by the most frequent class, deflate compression, the colour table ``colours``
+    (n, 3), ``tags`` of the file and ``class_tags`` of its band. Pieces go to a plain tif in ``scratch`` first, as large
+    as the map; ``path`` appears, complete, when the block ends well. Memory does not depend on the size.
+    Raises DataError, naming the file, if the disk refuses.
+    """
+    height, width = shape
+    draft = scratch / "draft.tif"
+    profile = {
+        "driver": "GTiff",
+        "count": 1,
+        "height": height,
+        "width": width,
+        "dtype": "uint8",
+        "nodata": 0,
+        "tiled": True,
+        "blockxsize": _MAP_TILE,
+        "blockysize": _MAP_TILE,
+        "bigtiff": "if_safer",
+        "crs": georeference.crs,
+        "transform": Affine(*georeference.transform),
+    }
+    try:
+        with rasterio.Env(GDAL_CACHEMAX=_MAP_CACHE):
+            with rasterio.open(draft, "w", **profile) as sink:
+                sink.write_colormap(1, _colormap(colours))
+                sink.set_band_description(1, "land cover")
+                sink.update_tags(**tags)
+                sink.update_tags(1, **class_tags)
+
+                def write_piece(row: int, column: int, codes: NDArray[np.uint8]) -> None:
+                    area = rasterio.windows.Window(column, row, codes.shape[1], codes.shape[0])
+                    sink.write(codes, 1, window=area)
+
+                yield write_piece
+            with replacing(path) as temporary:
+                rasterio.shutil.copy(
+                    draft,
+                    temporary,
+                    driver="COG",
+                    blocksize=str(_MAP_TILE),
+                    compress="deflate",
+                    overviews="ignore_existing",
+                    overview_resampling="mode",
+                    bigtiff="if_safer",
+                )
+    except (RasterioError, CPLE_BaseError, OSError) as error:
+        raise DataError(f"{path}: cannot be written ({error}). Check space and permissions there.") from error
+
+
+def _colormap(colours: NDArray[np.uint8]) -> dict[int, tuple[int, ...]]:
+    return {i: (*map(int, rgb), 255) for i, rgb in enumerate(colours)}

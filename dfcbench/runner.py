@@ -12,28 +12,31 @@ import logging
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from filelock import FileLock, Timeout
+from numpy.typing import NDArray
 
 from dfcbench import rasters
+from dfcbench.answers import checked
 from dfcbench.contest import ContestView
-from dfcbench.errors import ContractError, DataError, DfcbenchError, MethodCrash, SubmissionError, UsageError
+from dfcbench.errors import DataError, DfcbenchError, MethodCrash, SubmissionError, UsageError
 from dfcbench.feedback import Feedback
-from dfcbench.files import TEMPORARY, cache_directory, write_json
+from dfcbench.files import TEMPORARY, cache_directory, unwritable, writable_folder, write_json
 from dfcbench.maps import (
     SubmissionMaps,
     as_probabilities,
+    has_maps,
     map_path,
     probabilities_path,
     write_labels,
     write_probabilities,
 )
-from dfcbench.method import FEEDBACK_LIMIT, RunContext
+from dfcbench.method import FEEDBACK_LIMIT, Prediction, RunContext
 from dfcbench.packing import pack_where_it_pays
 from dfcbench.patches import Patch, PatchSet
 from dfcbench.plan import Plan, Ready
@@ -58,6 +61,13 @@ LEDGER = "feedback.json"
 """The server's answers; not set aside when a run starts over, as they were given."""
 TIMING = "timing.json"
 LOG = "run.log"
+FITTED_MARK = "complete.json"
+"""In ``fitted/`` once all that was learned is there."""
+REMAKE = "remake.json"
+"""In ``work/`` while the maps of a finished run are made again: until it is gone, maps and scores may not agree."""
+
+MAPLESS = "finished (maps missing)"
+"""State of a run of which scores and provenance are there, as in version control, and maps are not."""
 
 _METRICS_AT_A_TIME = 5.0
 """Seconds between two writes of metrics.jsonl, so that a chatty method does not wait for the disk."""
@@ -77,13 +87,22 @@ class Observer(Protocol):
 
 
 def state(plan: Plan) -> str:
-    """``new``, ``unfinished`` (a run was broken off or failed there) or ``finished``."""
-    if not plan.folder.exists():
+    """``new``, ``unfinished`` (a run was broken off or failed there), ``finished``, or MAPLESS.
+
+    Scores and boards take a run without maps as finished; whoever runs it wants the maps.
+    """
+    folder = plan.folder
+    if not folder.exists():
         return "new"
     try:
-        return "finished" if Submission(plan.folder).finished else "unfinished"
-    except SubmissionError:  # none yet, or damaged: it is written anew at the end of the run
+        submission = Submission(folder)
+        if not submission.finished:
+            return "unfinished"
+        submission.check()
+    except SubmissionError:  # none yet, or damaged: what is wrong is written anew at the end of the run
         return "unfinished"
+    whole = has_maps(folder, plan.contest.scored.ids) and not (folder / WORK / REMAKE).exists()
+    return "finished" if whole else MAPLESS
 
 
 def order(plan: Plan) -> list[Plan]:
@@ -108,27 +127,30 @@ def execute(
     keep_probabilities: bool = False,
     started: Callable[[], None] | None = None,
     illustrate: Callable[[Plan, Submission], None] | None = None,
+    moved: Callable[[Path], None] | None = None,
 ) -> Submission:
     """Run the plan, or go on with it where it stopped; a finished run is returned as it is unless ``rerun``.
 
+    A finished run without its maps is run again in its place: its scores and its submission.json stay what they are, and
+    count, until the new ones are there to take their place, however often the run fails or is broken off.
     The plans that it builds upon must be finished (see ``order``). With ``keep_probabilities``, those that are missing
     are made up for from what was fitted, also of a finished run. ``started`` is called once the run is this process's
-    own; ``illustrate`` may add files to the submission's artifacts before it counts as finished. Raises UsageError if
-    another process is at the same run, MethodCrash if the method raises, ContractError if it breaks its contract.
+    own; ``illustrate`` may add files to the submission's artifacts before it counts as finished; ``moved`` is told the
+    folder to which ``rerun`` moved the former run. Raises UsageError if another process is at the same run, MethodCrash
+    if the method raises, ContractError if it breaks its contract, DataError if the folder cannot be written.
     """
     folder = plan.folder
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SubmissionError(f"{folder}: cannot be made ({error.strerror}). Choose another --submissions.") from error
+    writable_folder(folder)
     try:
         with FileLock(folder / ".lock", timeout=0), _logged(folder / LOG):
             _clear_leftovers(folder)
-            if rerun:
-                _set_aside(folder)
+            aside = _set_aside(folder) if rerun else None
+            if aside is not None and moved is not None:
+                moved(aside)
             if started is not None:
                 started()
-            if state(plan) == "finished":
+            found = state(plan)
+            if found == "finished":
                 shutil.rmtree(folder / WORK, ignore_errors=True)
                 if keep_probabilities and lacks_probabilities(plan):
                     _Run(plan, observer, keep_probabilities).map_patches()
@@ -136,9 +158,11 @@ def execute(
                 return Submission(folder)
             (folder / FAILURE).unlink(missing_ok=True)
             try:
-                _Run(plan, observer, keep_probabilities).go(illustrate)
+                _Run(plan, observer, keep_probabilities, remake=found == MAPLESS).go(illustrate)
             except DfcbenchError as error:
-                _record_failure(folder, error)
+                log.error("%s", error, exc_info=error)
+                if found != MAPLESS:  # its former result stands
+                    _record_failure(folder, error)
                 raise
             return Submission(folder)
     except Timeout as error:
@@ -148,19 +172,22 @@ def execute(
 
 
 class _Run:
-    def __init__(self, plan: Plan, observer: Observer, keep_probabilities: bool) -> None:
+    def __init__(self, plan: Plan, observer: Observer, keep_probabilities: bool, *, remake: bool = False) -> None:
         self.plan = plan
         self.observer = observer
         self.folder = plan.folder
         self.work = plan.folder / WORK
         self.method = plan.method
-        self.metrics = _MetricsFile(self.folder / METRICS, observer)
+        self.remake = remake
+        self.metrics = _MetricsFile((self.work if remake else self.folder) / METRICS, observer)
         self.timing = _Timing(self.work / TIMING)
         self.keep_probabilities = keep_probabilities
 
     def go(self, illustrate: Callable[[Plan, Submission], None] | None) -> None:
         plan = self.plan
         log.info("run %s: %s", plan.key, json.dumps(plan.describe()))
+        if self.remake and not (self.work / REMAKE).exists():
+            write_json(self.work / REMAKE, {"fitted": (self.folder / FITTED / FITTED_MARK).exists()})
         answers = self.map_patches()
         if plan.contest.has_reference:
             with self.timing.stage("score"):
@@ -168,10 +195,18 @@ class _Run:
                 write_scores(self.folder, self._confusion())
         if illustrate is not None:
             illustrate(plan, Submission(self.folder))
-        write_json(self.folder / TIMING, {"seconds": self.timing.seconds, "workers": plan.workers})
+        if not self._fitted_before():
+            write_json(self.folder / TIMING, {"seconds": self.timing.seconds, "workers": plan.workers})
+            if self.remake and (self.work / METRICS).exists():
+                (self.work / METRICS).replace(self.folder / METRICS)
         answered = {} if answers is None else {"feedback": {"answers": answers, "limit": FEEDBACK_LIMIT}}
         write_submission(self.folder, {**plan.describe(), **answered, "status": FINISHED})
         shutil.rmtree(self.work, ignore_errors=True)
+
+    def _fitted_before(self) -> bool:
+        """Whether only maps are made again: what the former run logged, and the time it took, then stay."""
+        told = self.work / REMAKE
+        return self.remake and bool(json.loads(told.read_text(encoding="utf-8"))["fitted"])
 
     def map_patches(self) -> int | None:
         """Fit, unless that is done, and predict what is missing; how many answers the server gave, if one was asked."""
@@ -218,7 +253,7 @@ class _Run:
 
     def _fit(self, view: ContestView, run: RunContext) -> None:
         fitted = self.folder / FITTED
-        done = fitted / "complete.json"
+        done = fitted / FITTED_MARK
         if done.exists():
             try:
                 self.method.load(fitted)
@@ -245,46 +280,23 @@ class _Run:
             return
         with self._guarded("predict"):
             predictions = self.method.predict(patches.select(list(wanted)), run)
-            if not isinstance(predictions, Iterable):
-                raise ContractError(
-                    f"{self.method.name}.predict returned {type(predictions).__name__}; it must yield Predictions."
-                )
-            for prediction in predictions:
-                self._write(prediction, wanted)
+            for answer in checked(predictions, wanted, self.method.name, patches.ids):
+                self._write(*answer)
                 finished += 1
                 self.observer.advance(label, finished, len(patches))
-        if wanted:
-            some = ", ".join(list(wanted)[:3])
-            raise ContractError(
-                f"{self.method.name} yielded no prediction for {len(wanted)} of {len(patches)} patches ({some}, …). "
-                "predict must yield one Prediction for every patch that it is given."
-            )
 
     def _is_mapped(self, patch_id: str) -> bool:
         if self.keep_probabilities and not probabilities_path(self.folder, patch_id).exists():
             return False
         return map_path(self.folder, patch_id).exists()
 
-    def _write(self, prediction: Any, wanted: dict[str, Patch]) -> None:
-        patch_id = getattr(prediction, "patch_id", None)
-        if patch_id is None:
-            raise ContractError(f"{self.method.name}.predict yielded {type(prediction).__name__}, not a Prediction.")
-        patch = wanted.pop(patch_id, None)
-        if patch is None:
-            known = "a second time" if patch_id in self.plan.contest.scored.ids else "though no patch has that id"
-            raise ContractError(f"{self.method.name}.predict yielded {patch_id!r} {known}.")
-        labels = prediction.labels()
-        if labels.shape != patch.shape:
-            raise ContractError(
-                f"{self.method.name}: the prediction for {patch_id} is {labels.shape[0]} x {labels.shape[1]} pixels, "
-                f"the patch {patch.shape[0]} x {patch.shape[1]}."
-            )
+    def _write(self, patch: Patch, prediction: Prediction, labels: NDArray[np.uint8]) -> None:
         if self.keep_probabilities:
             values = np.asarray(prediction.values)
             values = values if values.ndim == 3 else as_probabilities(labels)
-            write_probabilities(self.folder, patch_id, values, patch.georeference)
-        if not map_path(self.folder, patch_id).exists():
-            write_labels(self.folder, patch_id, labels, patch.georeference)
+            write_probabilities(self.folder, patch.id, values, patch.georeference)
+        if not map_path(self.folder, patch.id).exists():
+            write_labels(self.folder, patch.id, labels, patch.georeference)
 
     def _confusion(self) -> Confusion:
         reference = self.plan.contest.reference
@@ -378,7 +390,7 @@ def _logged(path: Path) -> Iterator[None]:
     try:
         handler = logging.FileHandler(path, encoding="utf-8")
     except OSError as error:
-        raise SubmissionError(f"{path}: cannot be written ({error.strerror}). Choose another --submissions.") from error
+        raise unwritable(path, error) from error
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     try:
@@ -394,12 +406,15 @@ def _clear_leftovers(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _set_aside(folder: Path) -> None:
-    """Make room for a run from scratch; what lay there is kept beside it under a name that starts with a dot."""
+def _set_aside(folder: Path) -> Path | None:
+    """Make room for a run from scratch; what lay there is kept beside it under a name that starts with a dot.
+
+    Returns the folder that it was moved to, None if nothing lay there.
+    """
     kept = [path for path in folder.iterdir() if path.name not in (".lock", LOG, LEDGER)]
     kept.sort(key=lambda path: path.name != META)  # first of all, it must not count as finished any more
     if not kept:
-        return
+        return None
     number = 1
     while (aside := folder.parent / f".{folder.name}.before-{number}").exists():
         number += 1
@@ -407,10 +422,10 @@ def _set_aside(folder: Path) -> None:
     for path in kept:
         path.rename(aside / path.name)
     log.info("the former run was moved to %s", aside)
+    return aside
 
 
 def _record_failure(folder: Path, error: DfcbenchError) -> None:
-    log.error("%s", error, exc_info=error)
     try:
         write_json(folder / FAILURE, {"error": type(error).__name__, "message": str(error)})
     except (OSError, DataError):

@@ -37,6 +37,9 @@ RESAMPLES = 1000
 BOOTSTRAP_SEED = 20200313
 """Of the bootstrap over patches: fixed, so that one set of matrices has one interval. The value has no meaning."""
 
+MEASURES = ("average_accuracy", "overall_accuracy", "kappa", *SCORED_NAMES)
+"""What has an interval: AA, OA, kappa, and the producer's accuracy of each scored class."""
+
 _SCORED = np.array(SCORED_CODES)
 _INTERVAL_DECIMALS = 9
 """Intervals are rounded here, far below their own noise, so that processors with other rounding write equal files."""
@@ -100,6 +103,14 @@ class Confusion:
         """The matrix of all patches together, (11, 11)."""
         total: NDArray[np.int64] = self.matrices.sum(axis=0, dtype=np.int64)
         return total
+
+    def select(self, ids: Sequence[str]) -> Confusion:
+        """The matrices of these patches, in this order. Raises SubmissionError if one is not here."""
+        place = {patch_id: row for row, patch_id in enumerate(self.ids)}
+        unknown = [patch_id for patch_id in ids if patch_id not in place]
+        if unknown:
+            raise SubmissionError(f"no confusion matrix of patch {unknown[0]!r} ({len(unknown)} unknown ids in all).")
+        return Confusion(tuple(ids), self.matrices[[place[patch_id] for patch_id in ids]])
 
     def save(self, path: Path) -> None:
         """Write a compressed npz atomically; equal matrices give equal bytes."""
@@ -167,7 +178,7 @@ class Scores:
         total = confusion.total
         rows = total[_SCORED]
         hits, present, predicted = _marginals(total)
-        producers = _shares(hits, present)
+        measured = measures(total)
         ious = _shares(hits, present + predicted - hits)
         f1s = _shares(2 * hits, present + predicted)
         intervals = _bootstrap(confusion)
@@ -178,16 +189,16 @@ class Scores:
             patches=len(confusion.ids),
             pixels=int(rows.sum()),
             ignored=int(total.sum() - rows.sum()),
-            average_accuracy=_mean([producers[k] for k in here]),
-            overall_accuracy=_share(int(hits.sum()), int(rows.sum())),
-            kappa=_kappa(hits, present, predicted),
+            average_accuracy=measured["average_accuracy"],
+            overall_accuracy=measured["overall_accuracy"],
+            kappa=measured["kappa"],
             mean_iou=_mean([ious[k] for k in here]),
             macro_f1=_mean([f1s[k] for k in here]),
             average_accuracy_interval=intervals["average_accuracy"],
             overall_accuracy_interval=intervals["overall_accuracy"],
             kappa_interval=intervals["kappa"],
             classes={
-                name: ClassScore(producers[k], users[k], ious[k], f1s[k], int(present[k]), intervals[name])
+                name: ClassScore(measured[name], users[k], ious[k], f1s[k], int(present[k]), intervals[name])
                 for k, name in enumerate(names)
             },
         )
@@ -261,18 +272,34 @@ def _marginals(matrix: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArra
     return np.diagonal(square, axis1=-2, axis2=-1), rows.sum(axis=-1), square.sum(axis=-2)
 
 
-def _bootstrap(confusion: Confusion) -> dict[str, Interval | None]:
-    """Percentile intervals of AA, OA, kappa and of each class's producer's accuracy; None below two patches.
+def measures(matrix: NDArray[np.int64]) -> dict[str, float | None]:
+    """MEASURES of one matrix (11, 11), as fractions; None where undefined."""
+    hits, present, predicted = _marginals(matrix)
+    producers = _shares(hits, present)
+    average = _mean([producer for producer, pixels in zip(producers, present, strict=True) if pixels])
+    overall = _share(int(hits.sum()), int(present.sum()))
+    kappa = _kappa(hits, present, predicted)
+    return dict(zip(MEASURES, (average, overall, kappa, *producers), strict=True))
 
-    A class absent from a resample is left out of that resample's mean, a resample without a scored pixel altogether.
+
+def resampled(confusions: Sequence[Confusion]) -> list[dict[str, NDArray[np.float64]]]:
+    """MEASURES of each in RESAMPLES bootstrap resamples of the patches, (RESAMPLES,) each: paired, as resample ``i`` of
+    every one holds the same patches. NaN where undefined.
+
+    They must be about the same patches, in one order, and at least one. A class absent from a resample is left out of
+    that resample's mean.
     """
-    count = len(confusion.ids)
-    if count < 2:
-        return dict.fromkeys(("average_accuracy", "overall_accuracy", "kappa", *SCORED_NAMES))
+    count = len(confusions[0].ids)
     # Counts are whole numbers below 2**53, so that the products are exact and alike on every machine.
-    columns = np.concatenate(_marginals(confusion.matrices.astype(np.float64)), axis=1)
+    parts = [part for confusion in confusions for part in _marginals(confusion.matrices.astype(np.float64))]
+    columns = np.concatenate(parts, axis=1)
     drawn = np.concatenate([weights.astype(np.float64) @ columns for weights in resamples(count)])
-    hits, present, predicted = np.split(drawn, 3, axis=1)
+    return [_resampled(*np.split(part, 3, axis=1)) for part in np.split(drawn, len(confusions), axis=1)]
+
+
+def _resampled(
+    hits: NDArray[np.float64], present: NDArray[np.float64], predicted: NDArray[np.float64]
+) -> dict[str, NDArray[np.float64]]:
     pixels = present.sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         producers = hits / present
@@ -280,17 +307,23 @@ def _bootstrap(confusion: Confusion) -> dict[str, Interval | None]:
         overall = hits.sum(axis=1) / pixels
         chance = (present * predicted).sum(axis=1) / pixels**2
         kappa = (overall - chance) / (1 - chance)
-    named = {"average_accuracy": average, "overall_accuracy": overall, "kappa": kappa}
-    named |= {name: producers[:, k] for k, name in enumerate(SCORED_NAMES)}
-    return {name: _percentiles(values) for name, values in named.items()}
+    return dict(zip(MEASURES, (average, overall, kappa, *producers.T), strict=True))
 
 
-def _percentiles(values: NDArray[np.float64]) -> Interval | None:
+def percentile_interval(values: NDArray[np.float64]) -> Interval | None:
+    """Where the middle share LEVEL of resampled values lies, undefined ones left out; None if all are."""
     known = values[np.isfinite(values)]
     if not known.size:
         return None
     low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return round(float(low), _INTERVAL_DECIMALS), round(float(high), _INTERVAL_DECIMALS)
+
+
+def _bootstrap(confusion: Confusion) -> dict[str, Interval | None]:
+    """Percentile intervals of MEASURES; None below two patches, of which every resample is the same."""
+    if len(confusion.ids) < 2:
+        return dict.fromkeys(MEASURES)
+    return {name: percentile_interval(values) for name, values in resampled([confusion])[0].items()}
 
 
 def _kappa(hits: NDArray[np.int64], present: NDArray[np.int64], predicted: NDArray[np.int64]) -> float | None:

@@ -28,6 +28,8 @@ CONFUSION = "confusion.npz"
 METRICS = "metrics.jsonl"
 FAILURE = "failure.json"
 ARTIFACTS = "artifacts"
+PAGE = "page.html"
+"""In the artifacts: the run's own page."""
 PREDICTIONS = "predictions"
 PROBABILITIES = "probabilities"
 FITTED = "fitted"
@@ -36,6 +38,9 @@ FINISHED = "finished"
 
 TUNED_BADGE = "leaderboard-tuned"
 """Of runs that asked the contest's server for scores of the split that they are scored on."""
+
+MAPS_BADGE = "maps only"
+"""Of maps that were made elsewhere: nothing is known of how they came about."""
 
 _TOLERANCE = 1e-9
 """Largest difference between stored scores and those computed anew: rounding of intervals, nothing more."""
@@ -101,6 +106,12 @@ class Submission:
         return str(self.meta["key"])
 
     @property
+    def changes(self) -> str:
+        """The parameters that were given and differ from the preset's, as the command line takes them, such as
+        ``inputs=s1+s2 trees=10``."""
+        return " ".join(f"{key}={_plain(value)}" for key, value in sorted(self.meta.get("overrides", {}).items()))
+
+    @property
     def partial(self) -> bool:
         """Whether only some of the split's patches were asked for."""
         return self.meta["data"].get("limit") is not None
@@ -152,7 +163,8 @@ def find_submissions(
 ) -> tuple[list[Submission], list[Problem]]:
     """Finished submissions under ``root``, in the order of their paths, and the folders that could not be read.
 
-    Unfinished and failed runs are neither. A broken folder hides no other. An absent root holds nothing.
+    Unfinished and failed runs are neither. A folder whose scores do not follow from its confusion matrices counts as one
+    that could not be read. A broken folder hides no other. An absent root holds nothing.
     """
     found: list[Submission] = []
     problems: list[Problem] = []
@@ -162,7 +174,7 @@ def find_submissions(
             meta = submission.meta
             wanted = track in (None, meta["track"]) and split in (None, meta["split"])
             if wanted and submission.finished:
-                _ = submission.scores
+                submission.check()
                 found.append(submission)
         except SubmissionError as error:
             problems.append(Problem(folder, str(error)))
@@ -248,6 +260,10 @@ def _differences(stored: Any, computed: Any, place: str = "") -> list[str]:
         return [fault for a, b in zip(stored, computed, strict=True) for fault in _differences(a, b, place)]
     same = abs(stored - computed) <= _TOLERANCE if _is_number(stored) and _is_number(computed) else stored == computed
     return [] if same else [f"{SCORES} says {place} = {stored}, {CONFUSION} gives {computed}"]
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
 def _is_number(value: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -11,10 +11,13 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def in_order(function: Callable[[Item], Result], items: Iterable[Item], workers: int = 1) -> Iterator[Result]:
+def in_order(
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int = 1
+) -> Generator[Result, None, None]:
     """``function`` of each item, in the order of the items, computed by ``workers`` threads.
 
-    At most two results per worker are waiting at any time. The first exception ends the iteration.
+    At most two results per worker are waiting at any time. The first exception ends the iteration. Closing it lets go of
+    what has not begun.
     """
     if workers <= 1:
         yield from map(function, items)

@@ -5,6 +5,7 @@ The names are stable, so that MLflow's compare view and charts work across versi
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import time
@@ -16,6 +17,16 @@ from dfcbench.scoring import Scores
 from dfcbench.submission import Submission
 
 KEY_TAG = "dfcbench.key"
+FAMILY_TAG = "dfcbench.family"
+"""Shared by runs that differ in nothing but their seed."""
+PARENT_TAG = "mlflow.parentRunId"
+"""What MLflow's UI nests runs by."""
+EXPERIMENT_TAGS = {
+    "mlflow.experimentKind": "custom_model_development",
+    "mlflow.experiment.primaryMetric.name": "average_accuracy",
+    "mlflow.experiment.primaryMetric.greaterIsBetter": "true",
+}
+"""MLflow 3's UI otherwise opens on pages for language models."""
 
 Point = tuple[str, float, int, int]
 """One value of a metric: name, value, milliseconds since 1970, step."""
@@ -68,10 +79,24 @@ def metric_values(scores: Scores) -> dict[str, float]:
     return {name: value for name, value in values.items() if value is not None}
 
 
+def parts(meta: Mapping[str, Any]) -> list[str]:
+    """Keys of the runs that a run is composed of."""
+    told = meta.get("parts")
+    return [str(key) for key in told.values()] if isinstance(told, Mapping) else []
+
+
+def family(meta: Mapping[str, Any]) -> str:
+    """16 hexadecimal digits of all that decides a run's result, but for the seed."""
+    data = meta["data"]
+    decisive = [meta["method"], meta["parameters"], data["fingerprint"], data.get("limit")]
+    return hashlib.blake2b(json.dumps(decisive, sort_keys=True, default=str).encode(), digest_size=8).hexdigest()
+
+
 def tags(meta: Mapping[str, Any]) -> dict[str, str]:
     method, data = meta["method"], meta["data"]
     values = {
         KEY_TAG: meta["key"],
+        FAMILY_TAG: family(meta),
         "dfcbench.method": method["name"],
         "dfcbench.method_version": method["version"],
         "dfcbench.preset": meta.get("preset"),

@@ -26,7 +26,7 @@ from dfcbench.method import Contest, Field, Method, Needs, Params, PatchSet, Pre
 from dfcbench.scheme import SCORED, SCORED_NAMES
 
 from .channels import split_names
-from .forests import Growing, Member, checkpoint, engine_here, grow_all, votes
+from .forests import EngineName, Growing, Member, checkpoint, grow_all, votes
 
 if TYPE_CHECKING:
     from .features.stack import Stack
@@ -64,8 +64,10 @@ class AntoniaParams(Params):
     max_depth: int = Field(60, ge=1, description="of a tree")
     min_samples: int = Field(1000, ge=1, description="a node with fewer samples is not split")
     draw: int = Field(40_000_000, ge=1, description="pixels drawn for each forest; all there are, if fewer")
-    engine: Literal["auto", "sklearn", "sklearnex"] = Field(
-        "auto", description="what grows the forests; auto: sklearnex (scikit-learn-intelex) where it is installed"
+    engine: EngineName = Field(
+        "auto",
+        validate_default=True,
+        description="what grows the forests; auto: sklearnex (scikit-learn-intelex) where it is installed",
     )
     excluded: ClassNames = Field(
         ("Wetlands", "Grassland"),
@@ -80,15 +82,6 @@ class AntoniaParams(Params):
         ((0, 1),), min_length=1, description="(rows, columns) between the pixels of a pair; several are averaged"
     )
     texture_grey_maximum: float = Field(0.3, gt=0, description="reflectance of the brightest grey level")
-
-    @field_validator("engine")
-    @classmethod
-    def _installed(cls, value: str) -> str:
-        """``auto`` becomes the engine itself, so that a submission tells it and its key depends on it."""
-        found = engine_here()
-        if value == "sklearnex" and found != value:
-            raise ValueError("sklearnex is not installed here; pip install scikit-learn-intelex, or choose sklearn")
-        return found if value == "auto" else value
 
     @field_validator("texture_window")
     @classmethod
@@ -196,8 +189,7 @@ class Antonia(Method):
 
     def _growing(self, run: RunContext) -> Growing:
         params = self.params
-        engine: Literal["sklearn", "sklearnex"] = "sklearnex" if params.engine == "sklearnex" else "sklearn"
-        return Growing(engine, params.trees, params.max_depth, params.min_samples, run.workers)
+        return Growing(params.engine, params.trees, params.max_depth, params.min_samples, run.workers)
 
     def _stack(self) -> Stack:
         from .features.stack import Stack, Texture
@@ -224,7 +216,7 @@ class Antonia(Method):
         """Leaves forests.json with the submission: engine, its version, training pixels by class, nodes by forest."""
         import json
 
-        package = {"sklearn": "scikit-learn", "sklearnex": "scikit-learn-intelex"}[self._growing(run).engine]
+        package = {"sklearn": "scikit-learn", "sklearnex": "scikit-learn-intelex"}[self.params.engine]
         record = {
             "engine": self.params.engine,
             "version": metadata.version(package),

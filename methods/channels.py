@@ -14,7 +14,13 @@ from dfcbench.sensors import S1_BANDS, S2_BANDS, SURFACE_BANDS, scale_s1, scale_
 S1_NAMES = tuple(band.name for band in S1_BANDS)
 S2_NAMES = tuple(band.name for band in S2_BANDS)
 
-CHANNELS = (*S1_NAMES, *(S2_NAMES[i] for i in SURFACE_BANDS))
+WHOLE = (slice(None), slice(None))
+"""The window of all rows and columns."""
+
+SURFACE_NAMES = tuple(S2_NAMES[i] for i in SURFACE_BANDS)
+"""The ten bands of 10 and 20 m, which see the surface."""
+
+CHANNELS = (*S1_NAMES, *SURFACE_NAMES)
 """Both radar bands and the ten bands that see the surface."""
 
 
@@ -72,9 +78,10 @@ class Channels:
         read = [name for name in names if name in S1_NAMES] + [name for name in names if name in S2_NAMES]
         self._order = [read.index(name) for name in names]
 
-    def __call__(self, patch: Patch) -> NDArray[np.float32]:
-        """The bands of one patch."""
-        return self.scaled(patch.s1[self._s1] if self._s1 else None, patch.s2[self._s2] if self._s2 else None)
+    def __call__(self, patch: Patch, window: tuple[slice, slice] = WHOLE) -> NDArray[np.float32]:
+        """The bands within rows and columns of a patch."""
+        s1 = patch.s1[:, *window][self._s1] if self._s1 else None
+        return self.scaled(s1, patch.s2[:, *window][self._s2] if self._s2 else None)
 
     def scaled(self, s1: NDArray[Any] | None, s2: NDArray[Any] | None) -> NDArray[np.float32]:
         """Raw values of the chosen S1 bands (n1, ...) and S2 bands (n2, ...) -> (C, ...) in [0, 1]."""

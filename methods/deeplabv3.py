@@ -3,8 +3,7 @@
 Source: Robinson et al., IEEE JSTARS 14 (2021), Table IV, and the organisers' baseline code: ResNet-101 at output stride
 16, SGD with momentum 0.9, weight decay 5e-4, learning rate 1e-3 and ten times that in the decoder (here: pyramid and
 decoder), batches of 32, epochs of 5000 steps, ImageNet weights at the start. No weights come with dfcbench: without
-``backbone_weights`` the start is random. Not told, and chosen here: a constant learning rate, whole patches, mirrored,
-and 20 epochs, of which the best by the accuracy on the hold-out scenes' labels is kept.
+``backbone_weights`` the start is random. What is not told is chosen as ``published_network`` says.
 """
 
 from __future__ import annotations
@@ -12,15 +11,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from dfcbench.errors import UsageError
 from dfcbench.method import Field, Needs
 
-from .torch_method import TorchMethod, TorchParams
+from .networks.optimisers import OptimiserName
+from .published_network import QUICK, PublishedNetworkParams
+from .torch_method import TorchMethod
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-class DeepLabParams(TorchParams):
+class DeepLabParams(PublishedNetworkParams):
     """Architecture and optimiser as published; schedule, crops and number of steps are not, see above."""
 
     backbone: Literal["resnet50", "resnet101"] = Field("resnet101", description="resnet101 as published")
@@ -28,16 +30,9 @@ class DeepLabParams(TorchParams):
     backbone_weights: str = Field("", description="file of the backbone's ImageNet weights, named as torchvision's")
     backbone_weights_digest: str = Field("", description="of the content of that file; filled in by itself")
     head_factor: float = Field(10.0, gt=0, description="of the learning rate, in pyramid and decoder")
-    steps: int = Field(100_000, ge=1, description="batches at most; not published")
-    optimiser: Literal["adamw", "sgd", "rmsprop"] = Field("sgd", description="as published: sgd with momentum")
+    optimiser: OptimiserName = Field("sgd", description="as published: sgd with momentum")
     learning_rate: float = Field(1e-3, gt=0, description="of the backbone, as published")
     momentum: float = Field(0.9, ge=0, lt=1, description="as published")
-    weight_decay: float = Field(5e-4, ge=0, description="as published")
-    schedule: Literal["constant", "cosine", "poly"] = Field(
-        "constant", description="of the learning rate; not published"
-    )
-    validate_every: int = Field(5000, ge=0, description="steps between two validations: the published epoch")
-    patience: int = Field(5, ge=0, description="validations without a better one after which training ends; 0: never")
 
 
 class DeepLabV3(TorchMethod):
@@ -49,22 +44,7 @@ class DeepLabV3(TorchMethod):
     Params = DeepLabParams
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "published": {},
-        "quick": {
-            "backbone": "resnet50",
-            "width": 16,
-            "head_factor": 1.0,
-            "scaling": "moments",
-            "jitter": 0.1,
-            "steps": 500,
-            "batch": 8,
-            "crop": 96,
-            "optimiser": "adamw",
-            "learning_rate": 1e-3,
-            "schedule": "cosine",
-            "validate_every": 50,
-            "validation_patches": 16,
-            "patience": 0,
-        },
+        "quick": {**QUICK, "backbone": "resnet50", "head_factor": 1.0, "jitter": 0.25, "steps": 500, "crop": 96},
     }
     params: DeepLabParams
 
@@ -80,10 +60,16 @@ class DeepLabV3(TorchMethod):
 
     def start(self, network: nn.Module) -> None:
         """The whole network's weights if there are some, else the backbone's."""
-        from .networks.resnet import load_imagenet
+        from .networks.resnet import ResNet, load_imagenet
         from .networks.weight_files import read_weights
 
         path = self.params.backbone_weights
         if path and not self.params.weights:
-            load_imagenet(network.backbone, read_weights(path), path)  # type: ignore[arg-type]
+            backbone = getattr(network, "backbone", None)
+            if not isinstance(backbone, ResNet):
+                raise UsageError(
+                    f"{self.name}: backbone_weights {path} are for a ResNet, and {type(network).__name__} has none as its "
+                    "backbone. Leave backbone_weights out, or give weights of the whole network."
+                )
+            load_imagenet(backbone, read_weights(path), path)
         super().start(network)

@@ -120,16 +120,29 @@ def _add_mixture(share: Array, rows: Array, out: Array) -> None:
 
 
 @kernel
+def _buffers(image: Array, features: Array, window: int, padded: int) -> tuple[Array, Array]:
+    """For ``_advance``: pixel costs of one row, and the ring of their diagonal sums, (window, W, P)."""
+    columns = image.shape[1]
+    pixels = np.empty((columns, features.shape[2]), image.dtype)
+    return pixels, np.empty((window, columns - 2 * (window // 2), padded), image.dtype)
+
+
+@kernel
+def _advance(image: Array, y: int, features: Array, shift: int, window: int, pixels: Array, ring: Array) -> None:
+    """Row y of the image takes its place in the ring, at this vertical displacement."""
+    np.dot(image[y], features[(y - window // 2 + shift) % features.shape[0]], pixels)
+    _diagonals(pixels, window, ring[y % window])
+
+
+@kernel
 def joint(image: Array, features: Array, offset: Array, window: int, out: Array) -> None:
     """out (H, W, E, P): the costs of all windows at all positions."""
     radius = window // 2
     height, width, size, padded = out.shape
-    pixels = np.empty((width + 2 * radius, features.shape[2]), image.dtype)
-    ring = np.empty((window, width, padded), image.dtype)
+    pixels, ring = _buffers(image, features, window, padded)
     for shift in range(size):
         for y in range(height + 2 * radius):
-            np.dot(image[y], features[(y - radius + shift) % size], pixels)
-            _diagonals(pixels, window, ring[y % window])
+            _advance(image, y, features, shift, window, pixels, ring)
             row = y - 2 * radius
             if row >= 0:
                 v = (row + shift) % size
@@ -162,15 +175,13 @@ def mix_centres(
     size, padded = offset.shape
     labels = rows.shape[1]
     part = np.ascontiguousarray(image[:, left : right + 2 * radius])
-    pixels = np.empty((n + 2 * radius, features.shape[2]), image.dtype)
-    ring = np.empty((window, n, padded), image.dtype)
+    pixels, ring = _buffers(part, features, window, padded)
     costs = scratch[:padded]
     floor = np.full((height, n), np.inf, image.dtype)
     total = np.zeros((height, n), image.dtype)
     for shift in range(size):
         for y in range(height + 2 * radius):
-            np.dot(part[y], features[(y - radius + shift) % size], pixels)
-            _diagonals(pixels, window, ring[y % window])
+            _advance(part, y, features, shift, window, pixels, ring)
             row = y - 2 * radius
             if row < 0:
                 continue
@@ -226,8 +237,7 @@ def mix_windows(
     last = min(width, right + radius)
     pad = first - (left - radius)
     part = np.ascontiguousarray(image[:, first : last + 2 * radius])
-    pixels = np.empty((last - first + 2 * radius, features.shape[2]), image.dtype)
-    ring = np.empty((window, last - first, padded), image.dtype)
+    pixels, ring = _buffers(part, features, window, padded)
     costs = scratch[:padded]
     posterior = np.zeros((window, n + 2 * radius, padded), image.dtype)
     filled = np.zeros((window, n + 2 * radius), np.bool_)
@@ -240,8 +250,7 @@ def mix_windows(
             row = y - 2 * radius
             slot = y % window
             if row < height:
-                np.dot(part[y], features[(y - radius + shift) % size], pixels)
-                _diagonals(pixels, window, ring[slot])
+                _advance(part, y, features, shift, window, pixels, ring)
             v = (row + shift) % size
             for i in range(n + 2 * radius):
                 column = i - pad
@@ -297,13 +306,11 @@ def scatter(
     radius = window // 2
     height, width = low.shape
     size, padded = offset.shape
-    pixels = np.empty((width + 2 * radius, features.shape[2]), image.dtype)
-    ring = np.empty((window, width, padded), image.dtype)
+    pixels, ring = _buffers(image, features, window, padded)
     costs = scratch[:padded]
     for shift in range(size):
         for y in range(height + 2 * radius):
-            np.dot(image[y], features[(y - radius + shift) % size], pixels)
-            _diagonals(pixels, window, ring[y % window])
+            _advance(image, y, features, shift, window, pixels, ring)
             row = y - 2 * radius
             if row < 0:
                 continue

@@ -20,7 +20,6 @@ from dfcbench.scheme import SCORED_CODES
 from .forest_kernels import FEATURE_BITS, count_leaves, vote
 
 CLASSES = len(SCORED_CODES)
-MOST_FEATURES = 1 << FEATURE_BITS
 MOST_NODES = 1 << (31 - FEATURE_BITS)
 
 

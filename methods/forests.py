@@ -12,10 +12,11 @@ import importlib.util
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BeforeValidator
 
 from dfcbench.method import Patch, RunContext
 from dfcbench.scheme import SCORED_CODES
@@ -39,6 +40,24 @@ CHUNK = 64
 def engine_here() -> Engine:
     """The fastest engine that is installed; nothing is imported."""
     return "sklearnex" if importlib.util.find_spec("sklearnex") else "sklearn"
+
+
+def _installed(value: object) -> Engine:
+    found = engine_here()
+    if value == "auto":
+        return found
+    if value == "sklearn":
+        return "sklearn"
+    if value != "sklearnex":
+        raise ValueError("engines are auto, sklearn and sklearnex")
+    if found != "sklearnex":
+        raise ValueError("sklearnex is not installed here; pip install scikit-learn-intelex, or choose sklearn")
+    return "sklearnex"
+
+
+EngineName = Annotated[Engine, BeforeValidator(_installed)]
+"""Type of a parameter: an engine that is installed here. ``auto`` becomes the engine itself, so that a submission tells it
+and its key depends on it; as a default that takes ``Field("auto", validate_default=True)``."""
 
 
 @dataclass(frozen=True)

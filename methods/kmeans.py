@@ -10,7 +10,7 @@ subsample has no label takes a cluster, whichever is left, and what that costs i
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from dfcbench.method import Field, Needs, RunContext
 
@@ -29,9 +29,6 @@ class KMeansParams(PixelParams):
     )
     restarts: int = Field(10, ge=1, description="starts, of which the one with least distances is kept")
     standardise: bool = Field(True, description="features to mean 0 and deviation 1 of the drawn pixels")
-    agreement: Literal["pixels", "classes"] = Field(
-        "pixels", description="what the matching makes largest: pixels that agree, or the mean share over classes"
-    )
 
 
 class KMeansMapping(SklearnMethod):
@@ -50,4 +47,4 @@ class KMeansMapping(SklearnMethod):
         """k-means and its matching."""
         params = self.params
         seed = int(run.generator(self.name).integers(2**31))
-        return MatchedClusters(params.clusters, params.restarts, params.standardise, params.agreement, seed)
+        return MatchedClusters(params.clusters, params.restarts, params.standardise, seed)

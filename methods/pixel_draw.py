@@ -6,37 +6,45 @@ many patches as there are threads.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Iterator
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dfcbench.errors import DataError
-from dfcbench.method import Patch, PatchSet, RunContext
+from dfcbench.method import Patch, RunContext
+from dfcbench.patches import LabelledPatch
 from dfcbench.scheme import scored_index
-from dfcbench.sensors import SURFACE_BANDS
 
-from .channels import S1_NAMES, S2_NAMES, Channels
+from .channels import S1_NAMES, SURFACE_NAMES, Channels
 from .forest_sampling import CLASSES, Draw, shares
+
+Kind = TypeVar("Kind", bound=Patch)
+KindOut = TypeVar("KindOut", bound=Patch, covariant=True)
 
 Inputs = Literal["s2", "s1+s2"]
 Balance = Literal["equal", "natural", "all"]
 """equal: as many pixels of each class; natural: as they occur; all: those without a scored class as well."""
 
-BANDS = tuple(S2_NAMES[i] for i in SURFACE_BANDS)
-"""The ten bands of 10 and 20 m, as in Table IV of Robinson et al. 2021."""
+
+class PatchesOf(Protocol[KindOut]):
+    """A set of patches of one kind, as a ``PatchSet`` is of ``Patch``, and a ``LabelledPatchSet`` of ``LabelledPatch``."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> KindOut: ...
+    def __iter__(self) -> Iterator[KindOut]: ...
 
 
 class PixelFeatures:
     """Features of a patch, float32 (F, H, W) in [0, 1]; indices in [-1, 1]. Ten bands, then VV and VH, then indices.
 
-    inputs: ``s2`` or ``s1+s2``. indices: with the twelve of ``features.indices``. With all of it, the 24 features of the
-    Track 2 winner (Sec. V) in that order. Safe in threads.
+    inputs: ``s2`` or ``s1+s2``, the bands of Table IV of Robinson et al. 2021. indices: with the twelve of
+    ``features.indices``. With all of it, the 24 features of the Track 2 winner (Sec. V) in that order. Safe in threads.
     """
 
     def __init__(self, inputs: Inputs = "s2", indices: bool = False) -> None:
-        bands = BANDS if inputs == "s2" else (*BANDS, *S1_NAMES)
+        bands = SURFACE_NAMES if inputs == "s2" else (*SURFACE_NAMES, *S1_NAMES)
         self._read = Channels(bands)
         self._indices = indices
         self.names: tuple[str, ...] = bands
@@ -52,7 +60,7 @@ class PixelFeatures:
             return x
         from .features.indices import spectral_indices
 
-        return np.concatenate([x, spectral_indices(x[: len(BANDS)])])
+        return np.concatenate([x, spectral_indices(x[: len(SURFACE_NAMES)])])
 
 
 def low(patch: Patch) -> NDArray[np.uint8]:
@@ -60,10 +68,9 @@ def low(patch: Patch) -> NDArray[np.uint8]:
     return patch.low
 
 
-def high(patch: Patch) -> NDArray[np.uint8]:
-    """The high-resolution labels of a patch, where it shows them."""
-    labels: NDArray[np.uint8] = patch.high  # type: ignore[attr-defined]
-    return labels
+def high(patch: LabelledPatch) -> NDArray[np.uint8]:
+    """The high-resolution labels of a patch that shows them."""
+    return patch.high
 
 
 def level_shares(n: int, available: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -78,8 +85,8 @@ def level_shares(n: int, available: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def draw_pixels(
-    patches: PatchSet,
-    labels: Callable[[Patch], NDArray[np.uint8]],
+    patches: PatchesOf[Kind],
+    labels: Callable[[Kind], NDArray[np.uint8]],
     n: int,
     balance: Balance,
     features: Callable[[Patch], NDArray[np.float32]],
@@ -92,7 +99,7 @@ def draw_pixels(
     """
     kinds = CLASSES + 1 if balance == "all" else CLASSES
 
-    def count(patch: Patch) -> NDArray[np.int64]:
+    def count(patch: Kind) -> NDArray[np.int64]:
         kind = np.minimum(scored_index(labels(patch)).ravel(), CLASSES)
         counts: NDArray[np.int64] = np.bincount(kind, minlength=CLASSES + 1)[:kinds]
         return counts

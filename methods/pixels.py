@@ -118,13 +118,13 @@ class SklearnMethod(Method):
 
     def _draw(self, contest: Contest, run: RunContext) -> Draw:
         params = self.params
-        labels = high if params.source == "labelled" else low
-        if params.source == "sen12ms":
-            patches = subsample(contest.training, params.patches, run)
-        else:
-            every = contest.labelled if params.source == "labelled" else contest.target
-            patches = every.subset(params.patches, run.generator("pixels", "patches"))
-        return draw_pixels(patches, labels, params.pixels, self.balance(), self.features(), run)
+        chosen = run.generator("pixels", "patches")
+        how = (params.pixels, self.balance(), self.features(), run)
+        if params.source == "labelled":
+            return draw_pixels(contest.labelled.subset(params.patches, chosen), high, *how)
+        if params.source == "target":
+            return draw_pixels(contest.target.subset(params.patches, chosen), low, *how)
+        return draw_pixels(subsample(contest.training, params.patches, run), low, *how)
 
     def _answer(self, x: NDArray[np.float32]) -> NDArray[Any]:
         """Probabilities (n, 8) with each class in its column, 0 where it was not learned; or codes (n,)."""

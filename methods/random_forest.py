@@ -8,31 +8,19 @@ million pixels stays some hundred megabytes; as many pixels of each class, since
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator
 
 from dfcbench.method import Field, Needs, RunContext
 
 from .forest_sampling import CLASSES, Draw
-from .forests import Growing, engine_here, grow
+from .forests import EngineName, Growing, grow
 from .pixels import SklearnMethod, SklearnParams
 
 if TYPE_CHECKING:
     from .forest_trees import Trees
-
-
-def _installed(value: str) -> str:
-    """``auto`` becomes the engine itself, so that a submission tells it and its key depends on it."""
-    found = engine_here()
-    if value == "sklearnex" and found != value:
-        raise ValueError("sklearnex is not installed here; pip install scikit-learn-intelex, or choose sklearn")
-    return found if value == "auto" else value
-
-
-EngineName = Annotated[Literal["auto", "sklearn", "sklearnex"], AfterValidator(_installed)]
 
 
 class RandomForestParams(SklearnParams):
@@ -42,7 +30,9 @@ class RandomForestParams(SklearnParams):
     max_depth: int = Field(60, ge=1, description="of a tree")
     min_samples: int = Field(100, ge=2, description="a node with fewer samples is not split")
     engine: EngineName = Field(
-        "auto", description="what grows the forest; auto: sklearnex (scikit-learn-intelex) where it is installed"
+        "auto",
+        validate_default=True,
+        description="what grows the forest; auto: sklearnex (scikit-learn-intelex) where it is installed",
     )
 
 
@@ -76,6 +66,5 @@ class RandomForestMapping(SklearnMethod):
     def classifier(self, run: RunContext) -> Any:
         """The forest of the chosen engine."""
         params = self.params
-        engine: Literal["sklearn", "sklearnex"] = "sklearnex" if params.engine == "sklearnex" else "sklearn"
-        growing = Growing(engine, params.trees, params.max_depth, params.min_samples, run.workers)
+        growing = Growing(params.engine, params.trees, params.max_depth, params.min_samples, run.workers)
         return GrownForest(growing, int(run.generator(self.name).integers(2**31)))

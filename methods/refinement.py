@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from dfcbench.scheme import NO_LABEL
 
+from .clustering import Clustering, Scale, cluster
+
 SHRUBLAND, SAVANNA, GRASSLAND, WETLANDS, SNOW, BARREN, WATER = 2, 3, 4, 5, 8, 9, 10
 
 CLUSTERS = 5
@@ -27,19 +29,14 @@ _STARTS = 4
 
 @dataclass(frozen=True)
 class ShrublandClusters:
-    """Clusters of Shrubland in standardised features; mean, deviation (F,), centres (K, F), ``barest`` one of them."""
+    """Clusters of Shrubland in standardised features; ``barest`` is one of them."""
 
-    mean: NDArray[np.float64]
-    deviation: NDArray[np.float64]
-    centres: NDArray[np.float64]
+    clustering: Clustering
     barest: int
 
     def barren(self, features: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Which pixels are nearest to the barest cluster; features (n, F) -> (n,)."""
-        scaled = ((features - self.mean) / self.deviation).astype(np.float32)
-        centres = self.centres.astype(np.float32)
-        distance = (centres**2).sum(axis=1) - 2 * (scaled @ centres.T)
-        nearest: NDArray[np.bool_] = distance.argmin(axis=1) == self.barest
+        nearest: NDArray[np.bool_] = self.clustering.nearest(features) == self.barest
         return nearest
 
 
@@ -55,21 +52,16 @@ def shrubland_clusters(
     features (n, F) and bareness (n,) of pixels with that label. Features are standardised, as their units differ. None
     where no two clusters can be told apart: then all of Shrubland stays what it is.
     """
-    from sklearn.cluster import KMeans
-
     features = np.asarray(features, np.float32)
     some = features[:: max(1, len(features) // _LOOKED_AT)]
     clusters = min(clusters, len(np.unique(some, axis=0)))
     if clusters < 2:
         return None
-    mean, spread = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)
-    deviation = np.where(spread > 0, spread, 1.0)
-    scaled = ((features - mean) / deviation).astype(np.float32)
-    found = KMeans(clusters, n_init=_STARTS, random_state=seed).fit(scaled)
-    sizes = np.bincount(found.labels_, minlength=clusters)
-    sums = np.bincount(found.labels_, weights=bareness, minlength=clusters)
+    clustering, found = cluster(features, Scale.of(features, np.float64), clusters, _STARTS, seed)
+    sizes = np.bincount(found, minlength=clusters)
+    sums = np.bincount(found, weights=bareness, minlength=clusters)
     means = np.where(sizes > 0, sums / np.maximum(sizes, 1), -np.inf)
-    return ShrublandClusters(mean, deviation, found.cluster_centers_.astype(np.float64), int(means.argmax()))
+    return ShrublandClusters(clustering, int(means.argmax()))
 
 
 def without_barren(low: NDArray[np.uint8]) -> NDArray[np.uint8]:

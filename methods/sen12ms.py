@@ -3,8 +3,8 @@
 Patches of a scene overlap by half, so scenes are what is divided and spread over, never patches. The organisers trained
 their baselines on a "subsampled" split (Robinson et al., IEEE JSTARS 14 (2021), Table IV); how it was drawn is not told.
 
-Nothing here reads all 180,662 label maps: at some 4 ms for each tif that would take twelve minutes of a core before any
-learning. Names alone decide which patches are looked at; labels are read of ``CANDIDATES`` times as many as are wanted.
+Nothing here reads all 180,662 label maps, which would keep a core busy for long before any learning. Names alone decide
+which patches are looked at; labels are read of ``CANDIDATES`` times as many as are wanted.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from dfcbench.scheme import SCORED_CODES, scored_index
 
 CLASSES = len(SCORED_CODES)
 CANDIDATES = 4
-"""Patches whose labels are read for each one that is wanted: the more, the likelier a rare class is met. Reading the
-labels of four costs about as much as the images of the one (some 4 ms and 15 ms from tifs)."""
+"""Patches whose labels are read for each one that is wanted: the more, the likelier a rare class is met. The lc files of
+four have about as many bands as the images of the one, 16 and 15."""
 
 _HELD_OUT_SHARE = 26 / 252
 """Of the scenes, where none is of the official hold-out: as many as the official one takes of SEN12MS's 252 scenes."""

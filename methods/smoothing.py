@@ -8,23 +8,38 @@ chips, 50 epochs). What a chip is, is not told either: here 128 x 128 pixels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from threading import Lock
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+from cachetools import LRUCache, cached
 from numpy.typing import NDArray
 
-from dfcbench.method import Contest, Field, Method, Needs, Params, Part, Patch, PatchSet, Prediction, RunContext
+from dfcbench.method import (
+    Contest,
+    Field,
+    Method,
+    Needs,
+    Params,
+    Part,
+    PartMaps,
+    Patch,
+    PatchSet,
+    Prediction,
+    RunContext,
+)
 from dfcbench.scheme import SCORED_CODES
 
-from .channels import CHANNELS, ChannelNames, Channels, inputs_of
+from .channels import CHANNELS, WHOLE, ChannelNames, Channels, inputs_of
+from .networks.data import moments
 from .networks.optimisers import Schedule
 from .networks.smoother import smoother
 from .networks.torch_state import initialised, threads, weights_of, with_weights
 from .networks.training import train
 
-_SAMPLE_PATCHES = 64
-"""Patches whose pixels set the mean and deviation of the inputs."""
+_KEPT_BYTES = 512 * 2**20
+"""Of the ensemble's probabilities, in memory at most: 512 patches of 256 x 256 pixels."""
 
 
 class SmoothingParams(Params):
@@ -53,7 +68,7 @@ class NeuralSmoothing(Method):
     Params = SmoothingParams
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "published": {},
-        "quick": {"most_steps": 400, "chip": 48, "batch": 16, "learning_rate": 4e-3},
+        "quick": {"most_steps": 800, "chip": 48, "batch": 16, "learning_rate": 4e-3},
     }
     params: SmoothingParams
 
@@ -71,39 +86,16 @@ class NeuralSmoothing(Method):
         """Leaves ``mean_`` and ``deviation_`` (C,) of the inputs, and the network's ``weights_``."""
         params = self.params
         patches = contest.target if params.fitted_on == "scored" else contest.validation
-        read = Channels(params.channels)
-        chosen = patches.subset(_SAMPLE_PATCHES, run.generator("smoothing", "sample"))
-        pixels = np.concatenate([x.reshape(len(x), -1)[:, ::16] for x in run.map(read, chosen)], axis=1)
-        self.mean_ = pixels.mean(axis=1, dtype=np.float64).astype(np.float32)
-        self.deviation_ = np.maximum(pixels.std(axis=1, dtype=np.float64), 1e-4).astype(np.float32)
-        total = float(patches.shapes.prod(axis=1).sum())
+        self.mean_, self.deviation_ = moments(
+            patches, Channels(params.channels), run, run.generator("smoothing", "sample")
+        )
         size = min(params.chip, int(patches.shapes.min()))
-        steps = max(1, round(params.epochs * total / (params.batch * size**2)))
+        steps = max(1, round(params.epochs * float(patches.shapes.prod(axis=1).sum()) / (params.batch * size**2)))
         if params.most_steps:
             steps = min(steps, params.most_steps)
+        chips = _Chips(patches, self._scaled, run.parts["ensemble"], size, params.batch, params.targets == "hard")
         network = self._network(run.generator("smoothing", "weights"))
-        ensemble = run.parts["ensemble"]
-
-        def batch_of(step: int, generator: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-            draws = [
-                (patches[int(i)], generator.random(3)) for i in generator.integers(len(patches), size=params.batch)
-            ]
-
-            def chip(draw: tuple[Patch, NDArray[np.float64]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-                patch, (down, right, turn) = draw
-                x, p = self._scaled(read(patch)), ensemble.probabilities(patch.id)
-                row, column = (int(share * (n - size + 1)) for share, n in zip((down, right), p.shape[1:], strict=True))
-                window = (slice(None), slice(row, row + size), slice(column, column + size))
-                flips = (slice(None), slice(None, None, -1 if turn < 0.5 else 1), slice(None))
-                return x[window][flips], p[window][flips]
-
-            inputs, targets = zip(*map(chip, draws), strict=True)
-            stacked = np.stack(targets)
-            if params.targets == "hard":
-                stacked = np.moveaxis(np.eye(len(SCORED_CODES), dtype=np.float32)[stacked.argmax(axis=1)], -1, 1)
-            return np.stack(inputs), np.ascontiguousarray(stacked)
-
-        train(network, batch_of, Schedule(steps, params.learning_rate, params.weight_decay), run, "smoothing")
+        train(network, chips, Schedule(steps, params.learning_rate, params.weight_decay), run, "smoothing")
         self.weights_ = weights_of(network)
 
     def predict(self, patches: PatchSet, run: RunContext) -> Iterator[Prediction]:
@@ -111,13 +103,13 @@ class NeuralSmoothing(Method):
         import torch
 
         network = with_weights(self._network(run.generator("smoothing", "weights")), self.weights_, run.device)
-        read = Channels(self.params.channels)
         with torch.inference_mode(), threads(run):
             for patch in patches:
-                x = torch.from_numpy(self._scaled(read(patch))[np.newaxis]).to(run.device)
+                x = torch.from_numpy(self._scaled(patch)[np.newaxis]).to(run.device)
                 yield Prediction(patch.id, network(x).softmax(dim=1)[0].cpu().numpy())
 
-    def _scaled(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _scaled(self, patch: Patch, window: tuple[slice, slice] = WHOLE) -> NDArray[np.float32]:
+        x = Channels(self.params.channels)(patch, window)
         scaled: NDArray[np.float32] = (x - self.mean_[:, None, None]) / self.deviation_[:, None, None]
         return scaled
 
@@ -127,3 +119,46 @@ class NeuralSmoothing(Method):
         return initialised(
             lambda: smoother(len(params.channels), len(SCORED_CODES), params.width, params.layers), generator
         )
+
+
+class _Chips:
+    """Batches of square chips of the images, each mirrored or not, with the ensemble's output as targets.
+
+    The probabilities of the patches used last stay in memory: reading them takes longer than a chip is worth.
+    """
+
+    def __init__(
+        self,
+        patches: PatchSet,
+        scaled: Callable[[Patch, tuple[slice, slice]], NDArray[np.float32]],
+        ensemble: PartMaps,
+        size: int,
+        batch: int,
+        hard: bool,
+    ) -> None:
+        self.patches, self.scaled, self.size, self.batch, self.hard = patches, scaled, size, batch, hard
+        kept: LRUCache[Any, NDArray[np.float16]] = LRUCache(_KEPT_BYTES, getsizeof=lambda values: values.nbytes)
+        self.probabilities = cached(kept, lock=Lock())(lambda patch_id: _half(ensemble.probabilities(patch_id)))
+
+    def __call__(self, step: int, generator: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """A batch of the step, drawn by ``generator``: inputs (N, C, S, S), targets (N, 8, S, S)."""
+        inputs, targets = [], []
+        for index in generator.integers(len(self.patches), size=self.batch):
+            patch = self.patches[int(index)]
+            p = self.probabilities(patch.id)
+            down, right, turn = generator.random(3)
+            row, column = (
+                int(share * (n - self.size + 1)) for share, n in zip((down, right), p.shape[1:], strict=True)
+            )
+            window = (slice(row, row + self.size), slice(column, column + self.size))
+            mirrored = slice(None, None, -1 if turn < 0.5 else 1)
+            inputs.append(self.scaled(patch, window)[:, mirrored])
+            targets.append(p[:, *window][:, mirrored])
+        stacked = np.stack(targets).astype(np.float32)
+        if self.hard:
+            stacked = np.moveaxis(np.eye(len(SCORED_CODES), dtype=np.float32)[stacked.argmax(axis=1)], -1, 1)
+        return np.stack(inputs), np.ascontiguousarray(stacked)
+
+
+def _half(values: NDArray[np.float32]) -> NDArray[np.float16]:
+    return values.astype(np.float16)

@@ -17,6 +17,7 @@ from pydantic import field_validator, model_validator
 from dfcbench.method import Contest, Field, Method, Needs, Params, Patch, PatchSet, Prediction, RunContext
 from dfcbench.scheme import SCORED_CODES, SCORED_NAMES
 
+from .networks.optimisers import OptimiserName, ScheduleName
 from .sen12ms import training_and_holdout
 
 if TYPE_CHECKING:
@@ -44,13 +45,11 @@ class TorchParams(Params):
     jitter: float = Field(
         0.0, ge=0, le=1, description="deviation of a random gain of each band of a crop: other air, season or angle"
     )
-    optimiser: Literal["adamw", "sgd", "rmsprop"] = Field("adamw", description="sgd is with momentum")
+    optimiser: OptimiserName = Field("adamw", description="sgd is with momentum")
     learning_rate: float = Field(1e-3, gt=0, description="at the first step")
     momentum: float = Field(0.9, ge=0, lt=1, description="of sgd and rmsprop")
     weight_decay: float = Field(5e-4, ge=0, description="of the optimiser")
-    schedule: Literal["constant", "cosine", "poly"] = Field(
-        "cosine", description="of the learning rate: cosine and poly let it fall to 0"
-    )
+    schedule: ScheduleName = Field("cosine", description="of the learning rate: cosine and poly let it fall to 0")
     class_weights: Literal["none", "inverse", "root"] = Field(
         "none", description="weigh the loss by the inverse of a class's share of the LR labels, or by its root"
     )
@@ -81,7 +80,7 @@ class TorchParams(Params):
         if not isinstance(values, dict):
             return values
         values = dict(values)
-        for name in [n.removesuffix("_digest") for n in cls.model_fields if n.endswith("_digest")]:
+        for name in cls._files():
             path, told = values.get(name), values.get(f"{name}_digest")
             if not path or not isinstance(path, str):
                 continue
@@ -93,6 +92,15 @@ class TorchParams(Params):
                 raise ValueError(f"{name}: the content of {path} is {found}, not {told}; leave {name}_digest out")
             values[f"{name}_digest"] = found
         return values
+
+    @classmethod
+    def _files(cls) -> list[str]:
+        """Parameters that are paths of files whose content another one tells."""
+        return [name.removesuffix("_digest") for name in cls.model_fields if name.endswith("_digest")]
+
+    def keyed(self) -> dict[str, Any]:
+        """Files by their content, wherever they lie."""
+        return super().keyed() | dict.fromkeys(self._files(), "")
 
 
 class TorchMethod(Method):

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from dfcbench.errors import DataError
 from dfcbench.scheme import SCORED_CODES, SCORED_NAMES
-from dfcbench_methods import antonia
+from dfcbench_methods import forests
 from dfcbench_methods.antonia import Antonia, with_water
 from dfcbench_methods.features.stack import PLAIN, TEXTURE, Stack, Texture, by_pixel
 from tests import datamaker
@@ -221,9 +221,9 @@ def test_both_engines_agree_within_a_point_of_average_accuracy(tmp_path):
 
 def test_auto_becomes_the_engine_that_is_there(monkeypatch):
     for here in ("sklearn", "sklearnex"):
-        monkeypatch.setattr(antonia, "engine_here", lambda here=here: here)
+        monkeypatch.setattr(forests, "engine_here", lambda here=here: here)
         assert Antonia.Params().engine == here
-    monkeypatch.setattr(antonia, "engine_here", lambda: "sklearn")
+    monkeypatch.setattr(forests, "engine_here", lambda: "sklearn")
     with pytest.raises(ValidationError, match="pip install scikit-learn-intelex"):
         Antonia.Params(engine="sklearnex")
 
@@ -318,7 +318,7 @@ def test_a_run_from_the_command_line_says_what_it_scales_down(dfcbench: Shell, s
     submission = json.loads(meta.read_text())
     assert submission["badges"] == ["transductive", "HR labels"]
     engine = submission["parameters"]["engine"]
-    assert engine == antonia.engine_here()
+    assert engine == forests.engine_here()
     assert json.loads((meta.parent / "artifacts" / "forests.json").read_text())["engine"] == engine
     log = (meta.parent / "run.log").read_text()
     assert "draw 400 instead of 40000000" in log

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import stat
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from dfcbench.submission import find_submissions
+from dfcbench_methods.bag import Bag
 from tests import datamaker
 from tests.conftest import Shell
 from tests.plugins import MAJORITY, with_predict
@@ -49,7 +51,7 @@ def test_a_newcomer_gets_a_table_an_mlflow_run_and_a_board(dfcbench: Shell, tiny
     assert runs["bag"].data.params["sweeps"] == "4"
     assert len(client.get_metric_history(runs["bag"].info.run_id, "clusters_used")) == 4
     kept = {artifact.path for artifact in client.list_artifacts(runs["bag"].info.run_id, "artifacts")}
-    assert kept >= {"artifacts/confusion.png", "artifacts/patches.png"}
+    assert kept >= {"artifacts/confusion.png", "artifacts/patches.png", "artifacts/page.html"}
     assert "0 run(s) recorded, 2 there already" in dfcbench("track", "sync").stdout
 
 
@@ -64,12 +66,60 @@ def test_if_exists_skips_shows_or_runs_again(dfcbench: Shell, small_root: Path):
     command = ("run", "--track", 1, "--method", "low-resolution-labels", "--data", small_root)
     dfcbench(*command)
     (scores,) = dfcbench.folder.glob("submissions/track1/*/*/scores.json")
-    first = scores.stat().st_mtime_ns
+    first, content = scores.stat().st_mtime_ns, scores.read_bytes()
     assert "Skipped: a finished run is there" in dfcbench(*command, "--if-exists", "skip").stderr
     assert "average accuracy" in dfcbench(*command).stdout
     assert scores.stat().st_mtime_ns == first
-    dfcbench(*command, "--if-exists", "rerun")
+    again = dfcbench(*command, "--if-exists", "rerun")
     assert scores.stat().st_mtime_ns > first
+    (told,) = [line for line in again.stderr.splitlines() if line.startswith("The former run is kept in ")]
+    aside = dfcbench.folder / told.removeprefix("The former run is kept in ")
+    assert (aside / scores.name).read_bytes() == content
+
+
+def test_maps_that_are_missing_are_counted(dfcbench: Shell, small_root: Path):
+    command = ("run", "--track", 1, "--method", "low-resolution-labels", "--data", small_root)
+    dfcbench(*command)
+    first, *others = sorted(dfcbench.folder.glob("submissions/track1/*/*/predictions/*.tif"))
+    first.unlink()
+    assert "its scores are here, 1 of its 7 maps are not" in dfcbench(*command).stderr
+    for path in (first, *others):
+        path.unlink()
+    assert "its scores are here, its maps are not" in dfcbench(*command).stderr
+
+
+def test_what_cannot_be_written_is_told_before_the_work_and_the_file_in_the_way_stays(dfcbench, small_root: Path):
+    run = ("run", "--track", 1, "--method", "low-resolution-labels", "--data", small_root)
+    dfcbench(*run)
+    dfcbench(*run, "--seed", 1)
+    precious = dfcbench.folder / "precious.txt"
+    precious.write_text("kept")
+    (folder,) = dfcbench.folder.glob("submissions/track1/*/*seed0*")
+    for command in (
+        ("leaderboard", "--out", precious),
+        ("compare", "low-resolution-labels", "--out", precious),
+        ("submission", "pack", folder, "-o", precious / "x.zip"),
+    ):
+        failed = dfcbench(*command, expect=3)
+        assert failed.stdout == ""
+        assert "precious.txt is a file, and a folder is needed there" in failed.stderr
+        assert ".tmp-" not in failed.stderr
+    assert precious.read_text() == "kept"
+
+
+def test_all_bad_parameters_are_told_at_once_with_the_values_of_the_preset_that_would_run(dfcbench, tiny_root: Path):
+    bad = ("-p", "clusters=lots", "-p", "nonsense=1", "-p", "radius", "-p", "bags=3", "-p", "bags=4")
+    run = ("run", "--track", 1, "--method", "bag", *bad)
+    told = dfcbench(*run, expect=2).stderr
+    for words in ("clusters: Input", "nonsense: Extra", "-p radius: write", "-p bags is given twice"):
+        assert words in told
+    quick, published = Bag.presets["quick"]["sweeps"], Bag.Params().sweeps
+    assert quick != published
+    assert f"sweeps={quick}," in told, "the demo contest, which no --data means, runs quick"
+    assert f"sweeps={quick}," in dfcbench(*run, "--data", tiny_root, expect=2).stderr
+    assert f"sweeps={published}," in dfcbench(*run, "--data", dfcbench.folder, expect=2).stderr
+    assert f"sweeps={published}," in dfcbench(*run, "--preset", "published", expect=2).stderr
+    assert not list(Path(os.environ["DFCBENCH_CACHE"]).glob("demo-*-demo-*")), "no data were made for that"
 
 
 def test_a_broken_mlflow_costs_one_warning_and_sync_makes_up_for_it(dfcbench: Shell, small_root: Path):
@@ -110,6 +160,17 @@ BREAKS = with_predict("        return iter(())")
         (("run", "--track", "1", "--method", "breaks.py", "--data", "{data}"), 5, "no prediction for 7"),
         (("run", "--track", "1", "--method", "crashes.py", "--data", "{data}"), 6, "RuntimeError: no luck"),
         (("leaderboard", "--track", "1"), 7, "no finished submission"),
+        (("leaderboard", "--track", "7"), 2, "tracks 1 and 2"),
+        (("leaderboard", "--split", "foo"), 2, "choose one of test, validation, regional"),
+        (("leaderboard", "--track", "2", "--split", "validation"), 2, "Use --split test"),
+        (("compare", "bag", "epitome", "--track", "7"), 2, "tracks 1 and 2"),
+        (("data", "demo", "--size", "tiny", "--out", "crashes.py/demo"), 3, "crashes.py is a file"),
+        (("table", "VI", "--data", "{data}", "--out", "crashes.py"), 3, "crashes.py is a file"),
+        (
+            ("run", "--track", "1", "--method", "bag", "--data", "{data}", "--submissions", "crashes.py"),
+            3,
+            "crashes.py is a file",
+        ),
     ],
 )
 def test_every_kind_of_error_has_its_exit_code_and_says_what_to_do(dfcbench, small_root, arguments, code, words):

@@ -112,7 +112,7 @@ def test_a_forest_that_knows_the_validation_reference_finds_the_test_split_stran
 
 
 def test_every_scored_class_can_be_learned_from_the_sen12ms_scenes() -> None:
-    """Low-resolution labels outside the hold-out name every scored class, as those of 226 real scenes do."""
+    """Low-resolution labels outside the hold-out name every scored class."""
     for seed in (0, 1):
         found: set[int] = set()
         for block in blocks("demo"):

@@ -13,7 +13,8 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 
 from dfcbench.sensors import S2_INDEX, SURFACE_BANDS
-from dfcbench_methods.features.indices import BANDS, INDEX_NAMES, INDICES, SpectralIndex, spectral_indices
+from dfcbench_methods.channels import SURFACE_NAMES
+from dfcbench_methods.features.indices import INDEX_NAMES, INDICES, SpectralIndex, spectral_indices
 
 GRASS = {
     "B2": 0.04, "B3": 0.08, "B4": 0.05, "B5": 0.1, "B6": 0.3, "B7": 0.35, "B8": 0.4, "B8A": 0.42, "B11": 0.2, "B12": 0.1,
@@ -39,12 +40,12 @@ REFLECTANCE = st.one_of(
     st.integers(0, 10_000).map(lambda digits: digits / 10_000),
 )
 IMAGES = array_shapes(max_dims=2, max_side=4).flatmap(
-    lambda shape: arrays(np.float32, (len(BANDS), *shape), elements=REFLECTANCE.map(np.float32))
+    lambda shape: arrays(np.float32, (len(SURFACE_NAMES), *shape), elements=REFLECTANCE.map(np.float32))
 )
 
 
 def image(values: dict[str, float]) -> NDArray[np.float32]:
-    return np.array([values[band] for band in BANDS], np.float32)
+    return np.array([values[band] for band in SURFACE_NAMES], np.float32)
 
 
 def named(values: NDArray[np.float32]) -> dict[str, float]:
@@ -52,7 +53,7 @@ def named(values: NDArray[np.float32]) -> dict[str, float]:
 
 
 def evaluated(formula: str, x: NDArray[np.float32]) -> NDArray[np.float64]:
-    planes = dict(zip(BANDS, x.astype(np.float64), strict=True))
+    planes = dict(zip(SURFACE_NAMES, x.astype(np.float64), strict=True))
     result: NDArray[np.float64] = np.asarray(eval(formula, {"__builtins__": {}}, planes))
     return result
 
@@ -63,8 +64,8 @@ def test_there_are_twelve_and_the_three_that_the_contest_needs() -> None:
 
 
 def test_bands_are_the_ten_of_the_surface_in_order() -> None:
-    assert BANDS == ("B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B11", "B12")
-    assert tuple(S2_INDEX[band] for band in BANDS) == SURFACE_BANDS
+    assert SURFACE_NAMES == ("B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B11", "B12")
+    assert tuple(S2_INDEX[band] for band in SURFACE_NAMES) == SURFACE_BANDS
 
 
 def test_values_by_hand() -> None:
@@ -83,14 +84,14 @@ def test_values_by_hand() -> None:
     ],
 )
 def test_what_an_index_looks_for_alone_gives_its_largest_value(name: str, bands: dict[str, float]) -> None:
-    values = named(spectral_indices(image(dict.fromkeys(BANDS, 0.0) | bands)))
+    values = named(spectral_indices(image(dict.fromkeys(SURFACE_NAMES, 0.0) | bands)))
     assert values[name] == 1
 
 
 @pytest.mark.parametrize("index", INDICES, ids=INDEX_NAMES)
 def test_every_index_says_where_it_is_from(index: SpectralIndex) -> None:
     assert index.title and re.search(r"[A-Z].+ \((19|20)\d\d\)$", index.reference)
-    assert set(re.findall(r"B\d+A?", index.formula)) == set(index.bands) <= set(BANDS)
+    assert set(re.findall(r"B\d+A?", index.formula)) == set(index.bands) <= set(SURFACE_NAMES)
 
 
 @pytest.mark.parametrize("index", INDICES, ids=INDEX_NAMES)
@@ -125,7 +126,7 @@ def test_nan_is_neutral_where_its_band_counts_and_harmless_elsewhere(
     broken = np.where(holes, np.float32(np.nan), x)
     whole, found = spectral_indices(x), spectral_indices(broken)
     for i, index in enumerate(INDICES):
-        touched = np.any([holes[BANDS.index(band)] for band in index.bands], axis=0)
+        touched = np.any([holes[SURFACE_NAMES.index(band)] for band in index.bands], axis=0)
         assert np.array_equal(found[i], np.where(touched, 0, whole[i]))
 
 
@@ -141,7 +142,7 @@ def test_a_grey_pixel_is_neutral_in_all_indices(value: float) -> None:
 @pytest.mark.parametrize(("blue", "expected"), [(0.56, 1.0), (0.6, 0.0), (1.0, 0.0)])
 def test_evi_under_clouds_is_clipped_and_then_neutral(blue: float, expected: float) -> None:
     """Its denominator, 0.9 + 6 * 0.4333.. - 7.5 blue + 1, vanishes at blue = 0.6 and is negative beyond."""
-    x = image(dict.fromkeys(BANDS, 0.0) | {"B2": blue, "B4": 2.6 / 6, "B8": 0.9})
+    x = image(dict.fromkeys(SURFACE_NAMES, 0.0) | {"B2": blue, "B4": 2.6 / 6, "B8": 0.9})
     assert named(spectral_indices(x))["EVI"] == expected
 
 

@@ -44,6 +44,13 @@ def test_seeds_are_rows_of_their_own(tmp_path: Path) -> None:
     assert sorted(e.seed for e in board(tmp_path).sections[0].entries) == [0, 1]
 
 
+def test_runs_that_differ_in_their_training_data_alone_tell_their_keys(tmp_path: Path) -> None:
+    first, second = (made_submission(tmp_path, "forest", run, key=run * 16) for run in "ab")
+    other = made_submission(tmp_path, "forest", "c", seed=1)
+    labels = {entry.key: entry.label for entry in board(tmp_path).sections[0].entries}
+    assert labels == {first.key: "forest (key=aaaaaaaa)", second.key: "forest (key=bbbbbbbb)", other.key: "forest"}
+
+
 def test_runs_of_one_method_with_other_parameters_can_be_told_apart(tmp_path: Path) -> None:
     made_submission(tmp_path, "forest", "a", 0.5, parameters={"inputs": "s2"}, overrides={})
     given = {"inputs": "s1+s2", "bands": ["VV", "B4"], "trees": 7}
@@ -137,7 +144,7 @@ def test_pages_do_not_depend_on_the_order_of_the_folders(tmp_path: Path) -> None
 
 def test_written_board_reads_back_at_full_precision(tmp_path: Path) -> None:
     submission = made_submission(tmp_path / "submissions", "bag", badges=["transductive"])
-    page, values = write_board(board(tmp_path / "submissions"), tmp_path / "leaderboards")
+    page, values, *_ = write_board(board(tmp_path / "submissions"), tmp_path / "leaderboards")
     assert page == tmp_path / "leaderboards" / "demo-v2-demo-s0" / "track1-test.md"
     (row,) = csv.DictReader(io.StringIO(values.read_text()))
     scores = submission.scores

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from dfcbench.errors import UsageError
@@ -157,8 +158,7 @@ def test_weights_from_a_file_become_the_network_s(tmp_path: Path, suffix: str) -
         torch.testing.assert_close(target.state_dict()[name], value, rtol=0, atol=0)
 
 
-def test_safetensors_are_read_as_their_library_reads_them(tmp_path: Path) -> None:
-    library = pytest.importorskip("safetensors.torch")
+def test_safetensors_of_every_kind_are_read_as_they_were_written(tmp_path: Path) -> None:
     tensors = {
         "a": torch.randn(3, 4),
         "b": torch.randn(5).half(),
@@ -168,7 +168,7 @@ def test_safetensors_are_read_as_their_library_reads_them(tmp_path: Path) -> Non
         "f": torch.tensor([True, False]),
     }
     path = tmp_path / "all.safetensors"
-    library.save_file(tensors, path)
+    save_file(tensors, path)
     found = read_weights(str(path))
     assert found.keys() == tensors.keys()
     for name, value in tensors.items():
@@ -229,15 +229,36 @@ def test_files_that_are_no_weights_are_refused(tmp_path: Path, monkeypatch: pyte
 )
 def test_broken_safetensors_are_refused(tmp_path: Path, entry: Any) -> None:
     path = write_safetensors(tmp_path / "broken.safetensors", {"a": torch.zeros(4)}, {"a": entry})
-    with pytest.raises(UsageError, match=r"broken\.safetensors"):
+    with pytest.raises(UsageError, match=r"broken\.safetensors.*Fetch or write it again"):
         read_weights(str(path))
+
+
+@pytest.mark.parametrize("change", [-5, 5], ids=["too short", "too long"])
+def test_safetensors_of_another_length_than_their_header_tells_are_refused(tmp_path: Path, change: int) -> None:
+    path = write_safetensors(tmp_path / "broken.safetensors", {"a": torch.zeros(400), "b": torch.ones(3)})
+    content = path.read_bytes()
+    path.write_bytes(content[:change] if change < 0 else content + bytes(change))
+    with pytest.raises(UsageError, match=r"broken\.safetensors.*Fetch or write it again"):
+        read_weights(str(path))
+
+
+def test_narrow_floats_are_widened_and_checked(tmp_path: Path) -> None:
+    network = nn.Linear(4, 1, bias=False)
+    weights = {"weight": torch.tensor([[0.5, -2.0, 1.0, 4.0]]).to(torch.float8_e4m3fn)}
+    save_file(weights, tmp_path / "narrow.safetensors")
+    load_into(network, read_weights(str(tmp_path / "narrow.safetensors")), "narrow")
+    assert network.weight.tolist() == [[0.5, -2.0, 1.0, 4.0]]
+    weights["weight"] = torch.tensor([[0.5, float("nan"), 1.0, 4.0]]).to(torch.float8_e4m3fn)
+    save_file(weights, tmp_path / "holes.safetensors")
+    with pytest.raises(UsageError, match="1 not finite: weight"):
+        load_into(network, read_weights(str(tmp_path / "holes.safetensors")), "holes")
 
 
 @pytest.mark.parametrize("content", [b"", b"\x01", struct.pack("<Q", 10**9) + b"{}", struct.pack("<Q", 4) + b"[1,2"])
 def test_safetensors_without_a_sound_header_are_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "broken.safetensors"
     path.write_bytes(content)
-    with pytest.raises(UsageError, match=r"broken\.safetensors"):
+    with pytest.raises(UsageError, match=r"broken\.safetensors.*Fetch or write it again"):
         read_weights(str(path))
 
 

@@ -314,7 +314,7 @@ def test_a_row_that_cannot_run_does_not_stop_the_others(tmp_path, small_root, mo
     assert "Written: " in out, "the table is shown all the same"
     *notes, summary = err.strip().splitlines()
     assert "Left out: Epitome, test: another process is at this run." in notes
-    assert "6 run(s) left out: Bag clustering (validation)" in summary
+    assert "6 run(s) left out: Table VI, Bag clustering (validation)" in summary
     assert "Epitome (test)" in summary
     assert "Bag clustering (test)" not in summary
 
@@ -333,6 +333,19 @@ def test_table_iv_runs_each_baseline_with_both_inputs_on_validation(tmp_path, sm
         ("low-resolution-labels", "validation", None, []),
         *((method, "validation", inputs, inputs.split("+")) for method in BASELINES for inputs in ("s2", "s1+s2")),
     ]
+
+
+def test_all_tables_are_run_and_written_by_one_command(tmp_path, small_root, monkeypatch):
+    ran = set()
+
+    def perform(plan, terminal, **_):
+        ran.add(plan.loaded.method.name)
+
+    monkeypatch.setattr(command, "perform", perform)
+    command.table("all", data=small_root, run=True, submissions=tmp_path / "submissions", out=tmp_path / "out")
+    assert ran == {row.method for table in paper.tables().values() for row in table.rows if row.method}
+    written = {path.name for path in (tmp_path / "out").rglob("*.md")}
+    assert written == {f"table-{name}.md" for name in paper.tables()}
 
 
 def test_rows_run_again_for_a_preset_that_they_lack(tmp_path, small_root, small, monkeypatch):
@@ -414,3 +427,16 @@ def test_a_method_shows_which_parameters_are_required_and_what_factories_make(df
     lines = dfcbench("methods", "show", "needy.py").stdout.splitlines()
     told = {line.split()[0]: " ".join(line.split()[1:]) for line in lines if line[:6] in ("source", "widths")}
     assert told == {"source": "required where from", "widths": "[8, 16] how wide"}
+
+
+def test_without_run_and_data_no_demo_contest_is_generated_for_a_table(tmp_path, monkeypatch, capsys):
+    from dfcbench import demo
+
+    def refuse(*_, **__):
+        raise AssertionError("generated")
+
+    monkeypatch.setattr(demo, "ensure", refuse)
+    command.table("VI", submissions=tmp_path / "submissions", out=tmp_path / "out")
+    assert (tmp_path / "out" / demo.name() / "table-VI.md").exists()
+    err = capsys.readouterr().err
+    assert "dfcbench table VI --run" in err

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from dfcbench.method import RunContext
 from dfcbench.scheme import SCORED_CODES
-from dfcbench_methods import random_forest
+from dfcbench_methods import forests
 from dfcbench_methods.forests import engine_here
 from dfcbench_methods.random_forest import RandomForestMapping, RandomForestParams
 from tests.sen12ms_maker import make_training
@@ -98,7 +98,9 @@ def test_the_published_needs_are_low_resolution_labels_of_sen12ms() -> None:
 
 def test_the_engine_is_resolved_and_one_that_is_not_there_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert RandomForestParams().engine == engine_here()
-    monkeypatch.setattr(random_forest, "engine_here", lambda: "sklearn")
+    monkeypatch.setattr(forests, "engine_here", lambda: "sklearn")
     assert RandomForestParams().engine == "sklearn"
     with pytest.raises(ValidationError, match="not installed"):
         RandomForestParams(engine="sklearnex")
+    with pytest.raises(ValidationError, match="engines are auto, sklearn and sklearnex"):
+        RandomForestParams(engine="xgboost")

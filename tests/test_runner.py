@@ -15,7 +15,7 @@ from filelock import FileLock
 from dfcbench import rasters
 from dfcbench.archive import Archive
 from dfcbench.contest import FusionContest
-from dfcbench.errors import ContractError, DataError, MethodCrash, SubmissionError, UsageError
+from dfcbench.errors import ContractError, DataError, MethodCrash, UsageError
 from dfcbench.machine import resolve_device
 from dfcbench.plan import Plan, resolve_parameters
 from dfcbench.registry import Registry
@@ -90,6 +90,21 @@ def test_maps_hold_what_the_method_predicted_and_scores_follow_from_them(small, 
         assert (written == code).all()
         matrices.append((patch.id, confusion_matrix(patch.high, written[0])))
     np.testing.assert_array_equal(submission.confusion.matrices, Confusion.collect(matrices).matrices)
+
+
+@pytest.mark.parametrize("damage", ["matrices lost", "score changed"])
+def test_damaged_scores_are_made_anew_from_the_maps_by_the_same_command(small, tmp_path, damage):
+    plan = make_plan(small, tmp_path)
+    execute(plan, Quiet())
+    before = content(plan.folder)
+    if damage == "matrices lost":
+        (plan.folder / "confusion.npz").unlink()
+    else:
+        scores = json.loads((plan.folder / "scores.json").read_text())
+        (plan.folder / "scores.json").write_text(json.dumps({**scores, "average_accuracy": 0.99}))
+    assert state(make_plan(small, tmp_path)) == "unfinished"
+    execute(make_plan(small, tmp_path), Quiet())
+    assert content(plan.folder) == before
 
 
 def test_a_finished_run_is_not_run_again_unless_asked(small, tmp_path):
@@ -400,7 +415,7 @@ def test_a_reference_of_another_size_is_a_fault_of_the_data(tmp_path):
 
 def test_submissions_that_cannot_be_written_are_told(small, tmp_path):
     (tmp_path / "submissions").write_text("a file")
-    with pytest.raises(SubmissionError, match="--submissions"):
+    with pytest.raises(DataError, match="submissions is a file, and a folder is needed there"):
         execute(make_plan(small, tmp_path), Quiet())
 
 

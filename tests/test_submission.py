@@ -81,6 +81,16 @@ def test_check_finds_scores_that_contradict_the_matrices(tmp_path: Path) -> None
     assert "classes.Water.pixels" in str(caught.value)
 
 
+def test_scores_that_contradict_the_matrices_do_not_count(tmp_path: Path) -> None:
+    sound, forged = (made_submission(tmp_path, name) for name in ("bag", "epitome"))
+    path = forged.folder / "scores.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "average_accuracy": 0.99}))
+    found, problems = find_submissions(tmp_path)
+    assert [s.key for s in found] == [sound.key]
+    assert [problem.folder for problem in problems] == [forged.folder]
+    assert "average_accuracy" in problems[0].reason
+
+
 def test_check_finds_missing_patches(tmp_path: Path) -> None:
     submission = made_submission(tmp_path, data={"patches": 7})
     with pytest.raises(SubmissionError, match=r"6 patches are scored.*promises 7"):

@@ -97,6 +97,16 @@ def test_wide_terminal_shows_one_table_and_a_narrow_one_its_blocks() -> None:
         assert "…" not in text
 
 
+def test_words_too_long_for_their_column_break_after_a_slash() -> None:
+    table = Table("", (Column("class"), Column("note")), (("Urban/Built-up", "x" * 12),))
+    assert "Urban/Built-up" in shown(table, 80)
+    narrow = [line.split()[0] for line in shown(table, 24).splitlines() if line.strip()]
+    assert narrow[-2:] == ["Urban/", "Built-up"]
+    parts = shown(Table("", (Column("p"),), (("one/two/three/fourfive",),)), 10).split()
+    assert parts[-3:] == ["one/two/", "three/", "fourfive"]
+    assert "".join(shown(Table("", (Column("p"),), (("abcdefgh",),)), 6).split()[-2:]) == "abcdefgh"
+
+
 def test_markup_in_names_is_shown_as_it_is() -> None:
     table = Table("[bold]t", (Column("name"),), (("[red]x[/red]",),), notes=("[link]",))
     text = shown(table, 80)

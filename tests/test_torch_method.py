@@ -13,9 +13,13 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
+from dfcbench.archive import Archive
+from dfcbench.contest import FusionContest
 from dfcbench.errors import DataError, UsageError
 from dfcbench.method import RunContext
 from dfcbench.patches import HOLDOUT_SCENES
+from dfcbench.plan import Plan, resolve_parameters
+from dfcbench.registry import Registry
 from dfcbench.scheme import SCORED_CODES
 from dfcbench_methods.adapters import TorchMethod
 from dfcbench_methods.deeplabv3 import DeepLabV3
@@ -215,7 +219,7 @@ def test_defaults_are_what_is_published() -> None:
     assert (deeplab.learning_rate, deeplab.head_factor, deeplab.batch) == (1e-3, 10, 32)
     assert (deeplab.validate_every, deeplab.backbone, deeplab.width) == (5000, "resnet101", 64)
     for kind in (UNet, DeepLabV3):
-        assert kind.Params().class_weights == kind.Params(**kind.presets["quick"]).class_weights == "none"
+        assert kind.Params().class_weights == "none"
 
 
 def test_the_head_of_deeplab_learns_faster(tmp_path: Path) -> None:
@@ -282,6 +286,37 @@ def test_the_content_of_the_file_makes_the_run(tmp_path: Path) -> None:
     assert UNet.Params().weights_digest == ""
     imagenet = DeepLabV3.Params(backbone_weights=str(path))
     assert imagenet.backbone_weights_digest == digest(str(path)) and imagenet.weights_digest == ""
+
+
+def test_a_run_s_key_tells_the_content_of_its_files_and_not_their_place(small: Archive, tmp_path: Path) -> None:
+    def plan(method: str, **params: Any) -> Plan:
+        loaded = Registry().load(method)
+        resolved, preset = resolve_parameters(loaded.method, params, None, demo=False)
+        return Plan(FusionContest(small, 1, "test"), loaded, resolved, preset, 0, "cpu", 1, tmp_path / "submissions")
+
+    (tmp_path / "elsewhere").mkdir()
+    first, second, third = (tmp_path / name for name in ("a.pt", "elsewhere/b.pt", "c.pt"))
+    for path, content in ((first, b"one"), (second, b"one"), (third, b"two")):
+        path.write_bytes(content)
+    for method, name in (("unet", "weights"), ("deeplabv3", "weights"), ("deeplabv3", "backbone_weights")):
+        here, there, other = (plan(method, **{name: str(path)}) for path in (first, second, third))
+        assert here.key == there.key and here.folder == there.folder
+        assert len({here.key, other.key, plan(method).key}) == 3
+        assert here.parameters[name] == str(first) != there.parameters[name], "the submission still tells the path"
+    both = [plan("deeplabv3", weights=str(a), backbone_weights=str(b)).key for a, b in ((first, third), (third, first))]
+    assert both[0] != both[1]
+
+
+def test_backbone_weights_are_refused_by_a_network_without_a_resnet(tmp_path: Path) -> None:
+    class Headless(DeepLabV3):
+        def network(self, channels: int, classes: int) -> nn.Module:
+            return nn.Conv2d(channels, classes, 1)
+
+    path = tmp_path / "imagenet.pt"
+    torch.save({"conv1.weight": torch.zeros(1)}, path)
+    method = Headless(DeepLabV3.Params(backbone_weights=str(path)))
+    with pytest.raises(UsageError, match="Conv2d has none as its backbone"):
+        method.start(method.network(10, 8))
 
 
 def test_describing_the_methods_imports_no_torch() -> None:

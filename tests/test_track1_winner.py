@@ -11,8 +11,11 @@ from dfcbench.method import Answer, RunContext
 from dfcbench.scheme import SCORED_CODES
 from dfcbench_methods.ensemble import EnsembleParams, Track1Ensemble
 from dfcbench_methods.final_ensemble import FinalEnsemble, FinalEnsembleParams
+from dfcbench_methods.networks.losses import soft_cross_entropy
+from dfcbench_methods.networks.optimisers import Schedule
 from dfcbench_methods.networks.smoother import smoother
-from dfcbench_methods.networks.training import Schedule, soft_cross_entropy, train, weights_of
+from dfcbench_methods.networks.torch_state import weights_of
+from dfcbench_methods.networks.training import train
 from dfcbench_methods.smoothing import NeuralSmoothing, SmoothingParams
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from dfcbench import tracking
+from dfcbench import tracking, tracking_store
 from dfcbench.errors import DfcbenchError
 from dfcbench.scheme import SCORED_NAMES
 from dfcbench.submission import Submission
@@ -30,7 +30,7 @@ EXPERIMENT = "dfcbench/demo-v2-demo-s0/track1-test"
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An sqlite file with MLflow's tables; making them costs seconds, copying them nothing."""
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    tracking._Store(f"sqlite:///{path}").client.search_experiments()
+    tracking_store.Store(f"sqlite:///{path}").client.search_experiments()
     return path
 
 
@@ -120,6 +120,54 @@ def test_a_run_is_recorded_whole(tmp_path: Path, uri: str) -> None:
     assert Path(picture).read_bytes() == b"picture"
 
 
+def test_parts_lie_under_what_is_composed_of_them_and_seeds_under_the_first(tmp_path: Path, uri: str) -> None:
+    part = made_submission(tmp_path, "bag", "a")
+    seeds = [made_submission(tmp_path, "bag", f"s{seed}", seed=seed) for seed in (1, 2)]
+    other = made_submission(tmp_path, "bag", "b", parameters={"clusters": 8})
+    whole = made_submission(tmp_path, "ensemble", "c", parts={"bag": part.key})
+    again = made_submission(tmp_path, "smoothing", "d", parts={"ensemble": whole.key, "bag": part.key})
+    for submission in (part, *seeds, other, whole, again, seeds[0]):
+        tracker = Tracker.start(submission.meta, submission.folder, uri)
+        tracker.finish()
+
+    recorded = {run.data.tags["dfcbench.key"]: run for run in runs(uri)}
+    assert len(recorded) == 6
+    keys = {run.info.run_id: key for key, run in recorded.items()}
+    parents = {key: keys.get(run.data.tags.get("mlflow.parentRunId", "")) for key, run in recorded.items()}
+    assert parents == {
+        part.key: whole.key,
+        seeds[0].key: part.key,
+        seeds[1].key: part.key,
+        other.key: None,
+        whole.key: again.key,
+        again.key: None,
+    }
+
+
+def test_sync_puts_parts_under_what_is_composed_of_them_whatever_their_names(tmp_path: Path, uri: str) -> None:
+    part = made_submission(tmp_path, "zebra", "a")
+    whole = made_submission(tmp_path, "ant", "b", parts={"zebra": part.key})
+    copy = made_submission(tmp_path, "bee", "c", key=part.key)
+    report = sync(tmp_path, uri)
+
+    assert len(report.recorded) == 2
+    assert len(report.present) == 1 and not report.problems, "a copy under the same key is known already"
+    recorded = {run.data.tags["dfcbench.key"]: run for run in runs(uri)}
+    assert recorded[copy.key].data.tags["mlflow.parentRunId"] == recorded[whole.key].info.run_id
+
+
+def test_a_run_made_anew_does_not_lie_under_the_former_one(tmp_path: Path, uri: str) -> None:
+    submission = made_submission(tmp_path)
+    Tracker.start(submission.meta, submission.folder, uri).finish()
+    (submission.folder / "tracking.json").unlink()
+    tracker = Tracker.start(submission.meta, submission.folder, uri, fresh=True)
+    tracker.finish()
+
+    found = runs(uri)
+    assert len(found) == 2
+    assert all("mlflow.parentRunId" not in run.data.tags for run in found)
+
+
 def test_resumed_run_goes_on_in_the_same_mlflow_run(tmp_path: Path, uri: str) -> None:
     submission = made_submission(tmp_path)
     first = Tracker.start({**submission.meta, "status": "running"}, submission.folder, uri)
@@ -139,13 +187,13 @@ def test_metrics_logged_while_the_store_opens_are_recorded_once(
     tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     may_open = threading.Event()
-    prompt_store = tracking._Store
+    prompt_store = tracking.Store
 
-    def slow_store(uri: str) -> tracking._Store:
+    def slow_store(uri: str) -> tracking_store.Store:
         assert may_open.wait(30)
         return prompt_store(uri)
 
-    monkeypatch.setattr(tracking, "_Store", slow_store)
+    monkeypatch.setattr(tracking, "Store", slow_store)
     submission = made_submission(tmp_path)
     for value in (4.0, 3.0):
         add_line(submission.folder, "entropy", value)  # of an earlier process
@@ -408,8 +456,8 @@ def test_tracker_and_sync_do_not_double_a_run(tmp_path: Path, uri: str) -> None:
 
 
 def test_note_in_the_folder_holds_no_password() -> None:
-    assert tracking._safe("postgresql://me:secret@host:1/db") == "postgresql://host:1/db"
-    assert tracking._safe("sqlite:////data/a@b.db") == "sqlite:////data/a@b.db"
+    assert tracking_store.safe("postgresql://me:secret@host:1/db") == "postgresql://host:1/db"
+    assert tracking_store.safe("sqlite:////data/a@b.db") == "sqlite:////data/a@b.db"
 
 
 def test_store_is_the_one_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

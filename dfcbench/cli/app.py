@@ -18,7 +18,7 @@ from dfcbench.errors import DfcbenchError
 from dfcbench.files import cache_directory
 
 EPILOG = (
-    "Exit codes: 0 ok, 2 usage, 3 data, 4 plug-in, 5 a method broke its contract, 6 a method crashed, "
+    "Exit codes: 0 ok, 2 usage, 3 data or disk, 4 plug-in, 5 a method broke its contract, 6 a method crashed, "
     "7 bad submission, 130 interrupted."
 )
 
@@ -123,6 +123,6 @@ def _end(message: str, code: int) -> NoReturn:
 
 def main() -> None:
     """Entry point of the ``dfcbench`` command."""
-    from dfcbench.cli import board, data, methods, run, table  # noqa: F401  the modules add their commands to ``app``
+    from dfcbench.cli import board, compare, data, methods, predict, run, submission, table, ui  # noqa: F401  they add their commands
 
     app()

@@ -1,14 +1,18 @@
-"""``dfcbench leaderboard``, ``ui`` and ``track``: what comes after runs."""
+"""``dfcbench leaderboard`` and ``track``: what comes after runs."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dfcbench.cli.app import app, reported
-from dfcbench.cli.options import SUBMISSIONS, SplitOption, SubmissionsOption, TrackOption
+from dfcbench.cli.options import SUBMISSIONS, SubmissionsOption
+
+if TYPE_CHECKING:
+    from dfcbench.report.board_check import Scope
+    from dfcbench.submission import Problem, Submission
 
 track_app = typer.Typer(help="The MLflow record of runs.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(track_app, name="track")
@@ -16,62 +20,108 @@ app.add_typer(track_app, name="track")
 LEADERBOARDS = Path("leaderboards")
 
 
-@app.command()
+EXAMPLES = """Examples:
+
+  dfcbench leaderboard
+
+  dfcbench leaderboard --track 1 --split test
+
+  dfcbench leaderboard --check
+"""
+
+
+@app.command(epilog=EXAMPLES)
 @reported
 def leaderboard(
-    track: TrackOption,
-    split: SplitOption = "test",
+    track: Annotated[int | None, typer.Option("--track", help="Only this track. Default: every one.")] = None,
+    split: Annotated[str | None, typer.Option("--split", help="Only this split. Default: every one.")] = None,
     data_name: Annotated[
         str | None, typer.Option("--data-name", help="Only this data set, as submissions call it. Default: all.")
     ] = None,
     submissions: SubmissionsOption = SUBMISSIONS,
-    out: Annotated[Path, typer.Option("--out", help="Folder for the boards' Markdown and CSV files.")] = LEADERBOARDS,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the boards' files.")] = LEADERBOARDS,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="Write nothing: build the boards anew and compare them, and the paper's tables beside them, byte by byte "
+            "with what lies in --out. Exit status 1 if they are not what the submissions say.",
+        ),
+    ] = False,
 ) -> None:
-    """Rank the finished submissions, one board per data set; print the boards and write them as Markdown and CSV."""
+    """Rank the finished submissions, one board per data set, track and split; print the boards and write their files."""
+    from dfcbench.contest import require_place
     from dfcbench.errors import SubmissionError
-    from dfcbench.leaderboard import build
+    from dfcbench.files import writable_folder
+    from dfcbench.leaderboard import build_all
     from dfcbench.report.board import board_heading, board_tables, write_board
+    from dfcbench.report.board_check import Scope
     from dfcbench.report.tables import show
     from dfcbench.submission import find_submissions
 
-    found, problems = find_submissions(submissions, track, split)
+    require_place(track, split)
+    found, problems = find_submissions(submissions)
+    scope = Scope(track, split, data_name)
+    chosen = [s for s in found if _in_scope(s, scope)]
+    if check:
+        _check(found, chosen, problems, out, scope)
+        return
     for problem in problems:
         typer.echo(f"warning: left out: {problem.reason}", err=True)
-    names = sorted({str(submission.meta["data"]["name"]) for submission in found})
-    if data_name is not None:
-        names = [name for name in names if name == data_name]
-    if not names:
-        which = f" of {data_name}" if data_name else ""
-        raise SubmissionError(
-            f"{submissions}: no finished submission{which} on Track {track}, {split}. Make one first: "
-            f"dfcbench run --track {track} --split {split} --method bag"
+    if not chosen:
+        what = "".join(
+            [
+                f" of {data_name}" if data_name else "",
+                f" on Track {track}" if track else "",
+                f" on the {split} split" if split else "",
+            ]
         )
-    for name in names:
-        board = build(found, data=name, track=track, split=split)
-        typer.echo(f"Track {track}, {split}")
+        raise SubmissionError(
+            f"{submissions}: no finished submission{what}. Make one first: "
+            f"dfcbench run --track {track or 1} --split {split or 'test'} --method bag"
+        )
+    writable_folder(out)
+    for board in build_all(chosen):
+        typer.echo(f"Track {board.track}, {board.split}")
         for line in board_heading(board):
             typer.echo(line.replace("*", "").replace("`", ""))
         for table in board_tables(board):
             show(table)
-        page, values = write_board(board, out)
-        typer.echo(f"Written: {page}, {values}\n")
+        first, *others = write_board(board, out)
+        more = f" and {len(others)} more of this board" if others else ""
+        typer.echo(f"Written: {first}{more}\n")
 
 
-@app.command()
-@reported
-def ui(
-    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port of the page.")] = 5000,
-    host: Annotated[str, typer.Option("--host", help="Address to listen at.")] = "127.0.0.1",
-) -> None:
-    """Open the MLflow UI on the store that runs are recorded in; Ctrl-C ends it."""
-    import subprocess
+def _in_scope(submission: Submission, scope: Scope) -> bool:
+    meta = submission.meta
+    return (
+        scope.track in (None, meta["track"])
+        and scope.split in (None, meta["split"])
+        and scope.data in (None, meta["data"]["name"])
+    )
 
-    from dfcbench.tracking import store_uri, ui_command
 
-    store = store_uri()
-    page = store if store.startswith("http") else f"http://{host}:{port} (Ctrl-C ends it)"
-    typer.echo(f"Runs recorded in {store}: {page}", err=True)
-    raise typer.Exit(subprocess.run(ui_command(port=port, host=host), check=False).returncode)
+def _check(found: list[Submission], chosen: list[Submission], problems: list[Problem], out: Path, scope: Scope) -> None:
+    from dfcbench.leaderboard import build_all
+    from dfcbench.report.board_check import contradictions, faults, paper_tables, render_boards
+
+    boards = build_all(chosen)
+    expected = render_boards(boards) | paper_tables(out, found, scope)
+    wrong = faults(expected, out, scope)
+    for fault in wrong:
+        typer.echo(f"{fault.kind}: {out / fault.path}")
+    unsound = [problem.reason for problem in problems] + contradictions(chosen)
+    for reason in unsound:
+        typer.echo(f"unsound: {reason}")
+    if wrong or unsound:
+        advice = "`dfcbench leaderboard` and `dfcbench table` write them anew; delete what is surplus."
+        typer.echo(
+            f"error: {out}: {len(wrong)} file(s) are not what the submissions say, and {len(unsound)} submission(s) are "
+            f"unsound; they are listed above. {advice if wrong else ''}".rstrip(),
+            err=True,
+        )
+        raise typer.Exit(1)
+    typer.echo(f"{out}: {len(expected)} file(s) of {len(boards)} board(s) are what {len(chosen)} submission(s) say.")
 
 
 @track_app.command("sync")

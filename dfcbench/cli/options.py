@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dfcbench.errors import UsageError
-
 if TYPE_CHECKING:
     from dfcbench.archive import Archive
     from dfcbench.cli.console import Terminal
@@ -34,21 +32,39 @@ SplitOption = Annotated[str, typer.Option("--split", help="test, validation, or 
 SUBMISSIONS = Path("submissions")
 
 
+def given_data(data: Path | None) -> Path | None:
+    """``data``, else DFCBENCH_DATA; None if neither is given, which means the default demo contest."""
+    configured = os.environ.get("DFCBENCH_DATA")
+    folder = Path(configured) if data is None and configured else data
+    return None if folder is None else folder.expanduser()
+
+
 def open_archive(data: Path | None, terminal: Terminal) -> Archive:
     """The archive at ``data``, at DFCBENCH_DATA, or the demo contest, which is generated once."""
     from dfcbench.archive import Archive
 
-    if data is None and (configured := os.environ.get("DFCBENCH_DATA")):
-        data = Path(configured)
-        terminal.note(f"Data: {data} (from DFCBENCH_DATA).")
-    if data is not None:
-        return Archive.open(data.expanduser())
+    folder = given_data(data)
+    if folder is not None:
+        if data is None:
+            terminal.note(f"Data: {folder} (from DFCBENCH_DATA).")
+        return Archive.open(folder)
     from dfcbench import demo
 
     with terminal.progress():
         root = demo.ensure(progress=lambda done, total: terminal.advance("generating the demo contest", done, total))
     terminal.note(f"No --data given: using the demo contest, artificial data in the real layout ({root}).")
     return Archive.open(root)
+
+
+def demo_at(data: Path | None) -> str | None:
+    """Name of the demo contest that ``open_archive`` would open, told before any data are touched; None for other data."""
+    from dfcbench import demo, identity
+
+    folder = given_data(data)
+    if folder is None:
+        return demo.name()
+    found = identity.demo(folder)
+    return found.name if found else None
 
 
 def open_registry(folders: list[Path] | None) -> Registry:
@@ -60,21 +76,23 @@ def open_registry(folders: list[Path] | None) -> Registry:
     return Registry(tuple(unique))
 
 
-def parse_parameters(pairs: list[str] | None) -> dict[str, Any]:
-    """``key=value`` texts -> values; a value is JSON where it reads as JSON, else text.
+def parse_parameters(pairs: list[str] | None) -> tuple[dict[str, Any], list[str]]:
+    """``key=value`` texts -> values, and what is wrong: pairs without ``=`` and keys given twice.
 
-    Raises UsageError for a pair without ``=`` and for a key given twice.
+    A value is JSON where it reads as JSON, else text.
     """
     values: dict[str, Any] = {}
+    faults = []
     for pair in pairs or []:
         key, equals, text = pair.partition("=")
         key = key.strip()
         if not equals or not key:
-            raise UsageError(f"-p {pair}: write a parameter as key=value.")
+            faults.append(f"-p {pair}: write a parameter as key=value.")
+            continue
         if key in values:
-            raise UsageError(f"-p {key} is given twice; give it once.")
+            faults.append(f"-p {key} is given twice; give it once.")
         try:
             values[key] = json.loads(text)
         except ValueError:
             values[key] = text
-    return values
+    return values, faults

@@ -19,10 +19,12 @@ from dfcbench.cli.options import (
     SplitOption,
     SubmissionsOption,
     TrackOption,
+    demo_at,
     open_archive,
     open_registry,
     parse_parameters,
 )
+from dfcbench.errors import UsageError
 
 if TYPE_CHECKING:
     from dfcbench.plan import Plan
@@ -77,8 +79,8 @@ def run(
         IfExists,
         typer.Option(
             "--if-exists",
-            help="skip: leave what is there, finished or not. resume: go on with a broken run, show a finished one. "
-            "rerun: start over; the former run is kept aside.",
+            help="skip: leave what is there, finished or not. resume: go on with a broken run, show a finished one, make "
+            "up for maps that are missing. rerun: start over; the former run is moved to .NAME.before-N beside it.",
         ),
     ] = IfExists.resume,
     keep_probabilities: Annotated[
@@ -96,10 +98,15 @@ def run(
     from dfcbench.runner import order, state
 
     terminal = Terminal()
-    given = parse_parameters(parameters)
+    given, faults = parse_parameters(parameters)
     registry = open_registry(methods_dir)
     loaded = registry.load(method)
-    resolve_parameters(loaded.method, given, preset, demo=False)  # a typo is told before any data are touched
+    try:  # every typo is told, at once, before any data are touched
+        resolve_parameters(loaded.method, given, preset, demo=demo_at(data) is not None)
+    except UsageError as error:
+        faults.append(str(error))
+    if faults:
+        raise UsageError(" ".join(faults))
     archive = open_archive(data, terminal)
     contest = FusionContest(archive, track, split, limit)
     params, chosen = resolve_parameters(loaded.method, given, preset, demo=archive.identity.demo)
@@ -130,9 +137,12 @@ def run(
 
 
 def perform(plan: Plan, terminal: Terminal, *, rerun: bool = False, keep_probabilities: bool = False) -> Submission:
-    """Execute the plan after the plans that it builds upon, with progress and tracking."""
+    """Execute the plan after the plans that it builds upon, with progress and tracking; a finished one stands."""
     from dfcbench.runner import order
+    from dfcbench.submission import Submission
 
+    if _stands(plan, rerun=rerun, keep_probabilities=keep_probabilities):
+        return Submission(plan.folder)
     for part in order(plan)[:-1]:
         terminal.note(f"Part: {part.loaded.method.name} on {part.contest.split}")
         _execute(part, terminal, rerun=False, keep_probabilities=True)
@@ -146,13 +156,20 @@ def cores() -> int:
 
 def _execute(plan: Plan, terminal: Terminal, *, rerun: bool, keep_probabilities: bool) -> Submission:
     from dfcbench.errors import DfcbenchError
+    from dfcbench.files import write_bytes
     from dfcbench.report.score_table import describe
-    from dfcbench.runner import execute, lacks_probabilities, state
-    from dfcbench.submission import Submission
+    from dfcbench.report.submission_page import run_page
+    from dfcbench.runner import MAPLESS, execute, state
+    from dfcbench.submission import ARTIFACTS, PAGE, Submission
 
-    if state(plan) == "finished" and not rerun and not (keep_probabilities and lacks_probabilities(plan)):
+    if _stands(plan, rerun=rerun, keep_probabilities=keep_probabilities):
         return Submission(plan.folder)
-    watch = _Watch(plan, terminal, fresh=rerun)
+    remake = not rerun and state(plan) == MAPLESS
+    if remake:
+        terminal.note(
+            f"{plan.folder}: its scores are here, {_lacking(plan)}. Running it again; the scores stay until that is done."
+        )
+    watch = _Watch(plan, terminal, fresh=rerun or remake)
     try:
         with terminal.progress():
             submission = execute(
@@ -162,6 +179,7 @@ def _execute(plan: Plan, terminal: Terminal, *, rerun: bool, keep_probabilities:
                 keep_probabilities=keep_probabilities,
                 started=watch.begin,
                 illustrate=_illustrate,
+                moved=lambda aside: terminal.note(f"The former run is kept in {aside}"),
             )
     except DfcbenchError as error:
         watch.fail(str(error))
@@ -171,9 +189,28 @@ def _execute(plan: Plan, terminal: Terminal, *, rerun: bool, keep_probabilities:
         if rerun and isinstance(error, KeyboardInterrupt):
             terminal.note("To go on with what this run has done, leave --if-exists rerun away.")
         raise
+    write_bytes(plan.folder / ARTIFACTS / PAGE, run_page(submission))
     if watch.tracker is not None:
         watch.tracker.finish(plan.folder, describe(submission))
     return submission
+
+
+def _lacking(plan: Plan) -> str:
+    """Which maps of a finished run are not there, as part of a sentence."""
+    from dfcbench.maps import map_path
+
+    there = [map_path(plan.folder, patch_id).exists() for patch_id in plan.contest.scored.ids]
+    missing = there.count(False)
+    if missing == len(there):
+        return "its maps are not"
+    return f"{missing} of its {len(there)} maps are not" if missing else "and its maps are being made again"
+
+
+def _stands(plan: Plan, *, rerun: bool, keep_probabilities: bool) -> bool:
+    """Whether the plan's submission is there with all that is asked for."""
+    from dfcbench.runner import lacks_probabilities, state
+
+    return not rerun and state(plan) == "finished" and not (keep_probabilities and lacks_probabilities(plan))
 
 
 class _Watch:
@@ -234,6 +271,7 @@ def _show_plan(plan: Plan, found: str, terminal: Terminal) -> None:
 def _show_result(plan: Plan, submission: Submission) -> None:
     from dfcbench.report.score_table import score_table
     from dfcbench.report.tables import show
+    from dfcbench.submission import ARTIFACTS, PAGE
 
     scores = submission.scores
     if scores is None:
@@ -246,6 +284,8 @@ def _show_result(plan: Plan, submission: Submission) -> None:
     if not identity.official:
         typer.echo("Not the data of DFC2020: these scores do not compare with published ones.")
     typer.echo(f"Submission: {submission.folder}")
+    if (page := submission.folder / ARTIFACTS / PAGE).exists():
+        typer.echo(f"Page: {page}")
     typer.echo(
         f"Next: dfcbench leaderboard --track {plan.contest.track} --split {plan.contest.split}   ·   dfcbench ui"
     )

@@ -15,11 +15,13 @@ from dfcbench.cli.options import (
     DataOption,
     MethodsDirOption,
     SubmissionsOption,
+    given_data,
     open_archive,
     open_registry,
 )
 from dfcbench.cli.run import cores, perform
 from dfcbench.errors import DataError, UsageError
+from dfcbench.files import writable_folder
 
 if TYPE_CHECKING:
     from dfcbench.archive import Archive
@@ -32,13 +34,15 @@ EXAMPLES = """Examples:
   dfcbench table VI --run --seed 1
 
   dfcbench table IX --run
+
+  dfcbench table all --run   (every built-in method; resumable)
 """
 
 
 @app.command(epilog=EXAMPLES)
 @reported
 def table(
-    number: Annotated[str, typer.Argument(help="Number of the table in the paper, such as VI.")],
+    number: Annotated[str, typer.Argument(help="Number of the table in the paper, such as VI; or all.")],
     data: DataOption = None,
     run: Annotated[bool, typer.Option("--run", help="Run what the table still lacks, in order; resumable.")] = False,
     preset: Annotated[str | None, typer.Option("--preset", help="Preset of those runs.")] = None,
@@ -49,32 +53,45 @@ def table(
     methods_dir: MethodsDirOption = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for the tables' files.")] = LEADERBOARDS,
 ) -> None:
-    """Show one of the paper's tables: what finished runs on one data set measured, beside what was published."""
-    from dfcbench import paper
+    """Show one of the paper's tables, or all: what finished runs on one data set measured, beside what was published."""
+    from dfcbench import demo, paper
     from dfcbench.report.paper_table import paper_table, write_paper_table
     from dfcbench.report.tables import show
     from dfcbench.submission import find_submissions
 
-    definition = paper.table(number)
+    known = paper.tables()
+    definitions = list(known.values()) if number.lower() == "all" else [paper.table(number)]
     terminal = Terminal()
-    archive = open_archive(data, terminal)
+    writable_folder(out)
+    archive = None
+    if run or given_data(data) is not None:
+        archive = open_archive(data, terminal)
+        name = archive.identity.name
+    else:
+        name = demo.name()
+        terminal.note(f"No --data given: looking up runs on the demo contest ({name}).")
     failed: list[tuple[str, DataError | UsageError]] = []
-    if run:
-        failed = _run_missing(definition, archive, terminal, preset, seed, device, workers, submissions, methods_dir)
-    found, problems = find_submissions(submissions, definition.track)
-    for problem in problems:
-        typer.echo(f"warning: left out: {problem.reason}", err=True)
-    name = archive.identity.name
-    rendered = paper_table(definition, name, found)
-    show(rendered)
-    written = write_paper_table(rendered, definition.name, name, out)
-    typer.echo(f"Written: {', '.join(map(str, written))}")
+    for definition in definitions:
+        if run and archive is not None:
+            failed += _run_missing(
+                definition, archive, terminal, preset, seed, device, workers, submissions, methods_dir
+            )
+        found, problems = find_submissions(submissions)
+        for problem in problems:
+            typer.echo(f"warning: left out: {problem.reason}", err=True)
+        rendered = paper_table(definition, name, found)
+        show(rendered)
+        written = write_paper_table(rendered, definition.name, name, out)
+        typer.echo(f"Written: {', '.join(map(str, written))}")
+        if not run and (lacking := paper.missing(definition, name, found)):
+            given = f" --data {data}" if data else ""
+            terminal.note(
+                f"Run(s) still lacking: {len(lacking)}. Make them: dfcbench table {definition.name}{given} --run"
+            )
     if failed:
         first = failed[0][1]
         rows = ", ".join(place for place, _ in failed)
-        raise type(first)(
-            f"Table {definition.name}: {len(failed)} run(s) left out: {rows}. The first: {first}"
-        ) from first
+        raise type(first)(f"{len(failed)} run(s) left out: {rows}. The first: {first}") from first
 
 
 def _run_missing(
@@ -119,5 +136,5 @@ def _run_missing(
             perform(plan, terminal, keep_probabilities=True)
         except (DataError, UsageError) as error:
             terminal.note(f"Left out: {row.label}, {split}: {error}")
-            failed.append((f"{row.label} ({split})", error))
+            failed.append((f"Table {definition.name}, {row.label} ({split})", error))
     return failed

@@ -42,7 +42,7 @@ class Extent:
     scene_columns: int
     """SEN12MS scenes, and the patches in each."""
     gigabytes: float
-    """What it takes on disk, roughly."""
+    """What it takes on disk, rounded up; that much must be free."""
 
 
 SIZES: dict[str, Extent] = {

@@ -19,13 +19,15 @@ from numpy.typing import NDArray
 from dfcbench import files, rasters
 from dfcbench.demo import landscape, modis, radiometry
 from dfcbench.demo.plan import PATCH, SEASONS, Block, blocks, extent
-from dfcbench.demo.regions import REGIONS, SEASONS_APART, Region, Setting, elsewhere
+from dfcbench.demo.regions import REGIONS, SEASONS_APART, Region, Setting, elsewhere, some_date
 from dfcbench.errors import DataError, UsageError
 
 VERSION = 2
 """Of the generator; data of another version are another contest."""
 _DRAWS = 1
 """Seeds the draws. Version 2 shows the landscapes of version 1 with other covers and at other dates."""
+_SCENES = 2
+"""Edition of the SEN12MS part, which may change without the contest's own splits: a folder of a former one is replaced."""
 
 MANIFEST = "contest.json"
 _LOCK = ".dfcbench-demo.lock"
@@ -50,12 +52,13 @@ def generate(
 
     The same size and seed give the same bytes, whatever the number of ``workers`` (threads, one block each; memory
     does not grow with the size). ``progress`` is called with (patches written, patches in all). An interrupted or
-    older demo contest in ``out`` is replaced. UsageError if ``out`` holds anything else; DataError if the disk is full.
+    older demo contest in ``out`` is replaced. UsageError if ``out`` holds anything else; DataError if it cannot be
+    written.
     """
     out = Path(out)
     extent(size)
     _refuse_foreign(out)
-    out.mkdir(parents=True, exist_ok=True)
+    files.writable_folder(out)
     with FileLock(out / _LOCK):
         _generate(out, size, seed, workers, progress)
     return out
@@ -70,15 +73,20 @@ def ensure(
     one generates, the others wait.
     """
     extent(size)
-    out = (cache_dir or cache_directory()) / f"demo-v{VERSION}-{size}-s{seed}"
+    out = (cache_dir or cache_directory()) / name(size, seed)
     if _complete(out, size, seed):
         return out
     _refuse_foreign(out)
-    out.mkdir(parents=True, exist_ok=True)
+    files.writable_folder(out)
     with FileLock(out / _LOCK):
         if not _complete(out, size, seed):
             _generate(out, size, seed, workers, progress)
     return out
+
+
+def name(size: str = "demo", seed: int = 0) -> str:
+    """What the demo contest of this size and seed is called, in the cache and in submissions."""
+    return f"demo-v{VERSION}-{size}-s{seed}"
 
 
 def cache_directory() -> Path:
@@ -96,7 +104,7 @@ def cache_directory() -> Path:
 
 
 def _identity(size: str, seed: int) -> dict[str, Any]:
-    return {"dataset": "demo", "version": VERSION, "seed": seed, "size": size}
+    return {"dataset": "demo", "version": VERSION, "scenes": _SCENES, "seed": seed, "size": size}
 
 
 def _complete(out: Path, size: str, seed: int) -> bool:
@@ -109,9 +117,7 @@ def _complete(out: Path, size: str, seed: int) -> bool:
 
 def _refuse_foreign(out: Path) -> None:
     """Never delete what this module did not write."""
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out}: is a file. Name a folder for the demo contest.")
-    if not out.exists() or (out / _LOCK).exists() or not any(out.iterdir()):
+    if not out.is_dir() or (out / _LOCK).exists() or not any(out.iterdir()):
         return
     raise UsageError(f"{out}: holds files that are no demo contest. Name an empty or a new folder.")
 
@@ -157,7 +163,7 @@ def _summary(plan: list[Block]) -> dict[str, Any]:
     return summary
 
 
-_STREAM = {"look": 1, "validation": 2, "test": 3, "training": 4, "date of validation": 5, "date of test": 6}
+_STREAM = {"look": 1, "validation": 2, "test": 3, "training": 4, "date of validation": 5, "date of test": 6, "date": 7}
 
 
 def _generator(seed: int, stream: str, index: int) -> np.random.Generator:
@@ -190,7 +196,10 @@ def _place(block: Block, seed: int, rng: np.random.Generator) -> tuple[Region, S
     """Where the block lies. A region looks the same in all blocks of a split; each SEN12MS scene is a place apart."""
     if block.region is None or block.setting is None:
         region, setting = elsewhere(rng, block.season)
-        return region, setting, radiometry.look(rng, region), modis.habits(rng)
+        look, habit = radiometry.look(rng, region), modis.habits(rng)
+        own = _generator(seed, "date", block.index)
+        date = some_date(own)
+        return replace(region, vigour=region.vigour + date.vigour), setting, radiometry.at_date(own, look, date), habit
     number, date = REGIONS.index(block.region), SEASONS_APART[block.split]
     own = _generator(seed, "look", number)
     usual, habit = radiometry.look(own, block.region), modis.habits(own)

@@ -5,7 +5,7 @@ matplotlib is imported where a figure is drawn, and used through its objects, so
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,9 @@ _STRETCH = (2.0, 98.0)
 """Percentiles of each band that become black and white: the usual cut of 2 % for display."""
 _SMALLEST_RANGE = 400.0
 """Reflectance x 10000: a narrower band is not stretched further, so that open water does not turn into noise."""
+_SMALLEST_RANGE_DB = 10.0
+"""dB: the middle 96 % of the speckle of Sentinel-1's some 4 looks, 4.1 standard deviations 10 / ln 10 * sqrt(trigamma(4)) =
+2.3 dB of a gamma-distributed intensity's logarithm; so speckle alone does not fill the range."""
 _DARK_CELL = 0.55
 """Share from which the text in a cell of the confusion matrix is white."""
 
@@ -45,9 +48,27 @@ class PatchView:
 
 def rgb(s2: NDArray[np.number]) -> NDArray[np.float32]:
     """Natural colours (H, W, 3) in [0, 1] of reflectances (13, H, W), each band stretched over its middle 96 %."""
-    bands = np.asarray(s2)[list(RGB_BANDS)].astype(np.float32)
+    return _stretched(np.asarray(s2)[list(RGB_BANDS)].astype(np.float32), _SMALLEST_RANGE)
+
+
+def radar(s1: NDArray[np.floating]) -> NDArray[np.float32]:
+    """False colours (H, W, 3) in [0, 1] of backscatter (2, H, W) in dB: VV, VH and VV - VH, stretched as in ``rgb``.
+
+    NaN is shown as the darkest value.
+    """
+    vv, vh = np.asarray(s1, np.float32)
+    with np.errstate(invalid="ignore"):
+        bands = np.stack([vv, vh, vv - vh])
+    finite = np.isfinite(bands)
+    darkest = np.min(np.where(finite, bands, np.inf), axis=(1, 2))
+    darkest[~np.isfinite(darkest)] = 0.0
+    return _stretched(np.where(finite, bands, darkest[:, None, None]), _SMALLEST_RANGE_DB)
+
+
+def _stretched(bands: NDArray[np.float32], smallest: float) -> NDArray[np.float32]:
+    """Bands (3, H, W) -> (H, W, 3) in [0, 1]: the middle 96 % of each, or a range of ``smallest`` about their middle."""
     low, high = np.percentile(bands, _STRETCH, axis=(1, 2))
-    span = np.maximum(high - low, _SMALLEST_RANGE)
+    span = np.maximum(high - low, smallest)
     middle = (low + high) / 2
     stretched = (bands - (middle - span / 2)[:, None, None]) / span[:, None, None]
     result: NDArray[np.float32] = np.moveaxis(np.clip(stretched, 0, 1), 0, -1).astype(np.float32)
@@ -70,7 +91,7 @@ def confusion_figure(confusion: Confusion, path: Path, title: str = "") -> Path:
     names = {c.code: c.name for c in CLASSES}
     columns = [*SCORED_NAMES, *(names.get(code, "no label") for code in others)]
 
-    figure = _figure(width=2.6 + 0.68 * len(columns), height=6.6)
+    figure = blank_figure(width=2.6 + 0.68 * len(columns), height=6.6)
     axes = figure.add_subplot()
     axes.imshow(np.nan_to_num(shares), cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for (row, column), share in np.ndenumerate(shares):
@@ -90,7 +111,7 @@ def confusion_figure(confusion: Confusion, path: Path, title: str = "") -> Path:
     axes.set_xlabel("predicted class")
     axes.set_ylabel("reference class (share of the reference)")
     axes.set_title(title or "Confusion matrix, % of the reference class", fontsize=11)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def panel_figure(patches: Sequence[PatchView], path: Path, title: str = "") -> Path:
@@ -101,8 +122,6 @@ def panel_figure(patches: Sequence[PatchView], path: Path, title: str = "") -> P
     """
     if not patches:
         raise ValueError("There is no patch to draw.")
-    from matplotlib.patches import Patch as Swatch
-
     colours = palette()
     titles = {"image": "image (B4, B3, B2)", "low": "low-resolution labels", "prediction": "prediction"}
     titles["reference"] = "reference"
@@ -110,14 +129,14 @@ def panel_figure(patches: Sequence[PatchView], path: Path, title: str = "") -> P
         titles["image"] = "VV backscatter"
     columns = [c for c in titles if c in ("image", "prediction") or any(getattr(v, c) is not None for v in patches)]
 
-    figure = _figure(width=2.4 * len(columns) + 0.4, height=2.4 * len(patches) + 1.2)
+    figure = blank_figure(width=2.4 * len(columns) + 0.4, height=2.4 * len(patches) + 1.2)
     grid = figure.subplots(len(patches), len(columns), squeeze=False)
     shown: set[int] = set()
     for row, view in zip(grid, patches, strict=True):
         for axes, column in zip(row, columns, strict=True):
             axes.set_xticks([])
             axes.set_yticks([])
-            image = _image(view) if column == "image" else None
+            image = view_image(view) if column == "image" else None
             if column != "image" and getattr(view, column) is not None:
                 codes = np.asarray(getattr(view, column))
                 shown |= set(np.unique(codes).tolist())
@@ -129,16 +148,25 @@ def panel_figure(patches: Sequence[PatchView], path: Path, title: str = "") -> P
         row[0].set_ylabel(view.name, fontsize=7)
     for axes, column in zip(grid[0], columns, strict=True):
         axes.set_title(titles[column], fontsize=9)
-    names = {0: "no label", **{c.code: c.name for c in CLASSES}}
-    swatches = [Swatch(facecolor=colours[code] / 255, edgecolor="black", label=names[code]) for code in sorted(shown)]
+    swatches = class_swatches(shown)
     if swatches:
         figure.legend(handles=swatches, loc="outside lower center", ncols=6, fontsize=8, frameon=False)
     if title:
         figure.suptitle(title, fontsize=11)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
-def _image(view: PatchView) -> NDArray[Any] | None:
+def class_swatches(codes: Collection[int]) -> list[Any]:
+    """Entries of a legend for these class codes, in the scheme's colours."""
+    from matplotlib.patches import Patch as Swatch
+
+    colours = palette() / 255
+    names = {0: "no label", **{c.code: c.name for c in CLASSES}}
+    return [Swatch(facecolor=colours[code], edgecolor="black", label=names[code]) for code in sorted(codes)]
+
+
+def view_image(view: PatchView) -> NDArray[Any] | None:
+    """The picture (H, W, 3) of what a patch shows: Sentinel-2, else the VV backscatter, else None."""
     if view.s2 is not None:
         return rgb(view.s2)
     if view.s1 is not None:
@@ -150,7 +178,7 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f}" if share >= 0.095 else f"{100 * share:.1f}"
 
 
-def _figure(width: float, height: float) -> Any:
+def blank_figure(width: float, height: float) -> Any:
     """A figure of its own, in inches, drawn without a display."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -160,7 +188,8 @@ def _figure(width: float, height: float) -> Any:
     return figure
 
 
-def _save(figure: Any, path: Path) -> Path:
+def save_figure(figure: Any, path: Path) -> Path:
+    """Write a PNG atomically, without the date and versions that would change its bytes."""
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", metadata={"Software": None})
     return path

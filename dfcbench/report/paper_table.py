@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dfcbench.files import write_text
+from dfcbench.files import write_bytes
 from dfcbench.paper import AVERAGE, Measured, PaperTable, Row, measured, published
 from dfcbench.published import load
 from dfcbench.report.board import CLASS_COLUMNS
@@ -45,12 +45,18 @@ def paper_table(definition: PaperTable, data: str, submissions: Sequence[Submiss
     return _by_approach(definition, runs, official, tuple(notes))
 
 
+def render_paper_table(table: Table, name: str, data: str) -> dict[str, bytes]:
+    """``<data>/table-VI.md``, ``.csv`` and ``.tex``, by their paths below the folder of boards."""
+    texts = {".md": to_markdown(table, level=1), ".csv": to_csv(table), ".tex": to_latex(table)}
+    return {f"{data}/table-{name}{suffix}": text.encode("utf-8") for suffix, text in texts.items()}
+
+
 def write_paper_table(table: Table, name: str, data: str, root: Path) -> tuple[Path, ...]:
-    """Write ``<root>/<data>/table-VI.md``, ``.csv`` and ``.tex``, and return their paths."""
-    paths = tuple(root / data / f"table-{name}{suffix}" for suffix in (".md", ".csv", ".tex"))
-    for path, text in zip(paths, (to_markdown(table, level=1), to_csv(table), to_latex(table)), strict=True):
-        write_text(path, text)
-    return paths
+    """Write the files of a table below ``root``, and return their paths."""
+    files = render_paper_table(table, name, data)
+    for path, content in files.items():
+        write_bytes(root / path, content)
+    return tuple(root / path for path in files)
 
 
 def _by_approach(

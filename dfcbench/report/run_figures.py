@@ -8,6 +8,7 @@ from dfcbench import rasters
 from dfcbench.contest import FusionContest
 from dfcbench.maps import map_path
 from dfcbench.report.figures import PatchView, confusion_figure, panel_figure
+from dfcbench.report.patch_pictures import write_pictures
 from dfcbench.submission import ARTIFACTS, Submission
 
 PANEL = 4
@@ -15,7 +16,7 @@ PANEL = 4
 
 
 def illustrate(contest: FusionContest, method: str, submission: Submission) -> None:
-    """Write ``confusion.png`` and ``patches.png`` to the submission's artifacts.
+    """Write ``confusion.png`` and ``patches.png`` to the submission's artifacts, and its page's pictures beside them.
 
     The patches of the panel are evenly spaced over the split, so that runs of one split show the same ones.
     """
@@ -42,3 +43,4 @@ def illustrate(contest: FusionContest, method: str, submission: Submission) -> N
             )
         )
     panel_figure(views, folder / "patches.png", title)
+    write_pictures(contest, submission)

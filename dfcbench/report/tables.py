@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from tabulate import tabulate
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.containers import Lines
     from rich.table import Table as RichTable
+    from rich.text import Text
 
 Kind = Literal["text", "count", "percent", "interval"]
 Cell = str | int | float | tuple[float, float] | None
@@ -191,6 +195,7 @@ def _rich(table: Table, chosen: Sequence[int]) -> RichTable:
     from rich.table import Table as RichTable
     from rich.text import Text
 
+    cell_text = _breaking_text()
     rich = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
     for index in chosen:
         column = table.columns[index]
@@ -202,11 +207,34 @@ def _rich(table: Table, chosen: Sequence[int]) -> RichTable:
         if number in table.rules:
             rich.add_section()
         cells = [
-            Text(text_of(row[i], table.columns[i].kind), style="bold" if (number, i) in table.bold else "")
+            cell_text(text_of(row[i], table.columns[i].kind), style="bold" if (number, i) in table.bold else "")
             for i in chosen
         ]
         rich.add_row(*cells)
     return rich
+
+
+@cache
+def _breaking_text() -> type[Text]:
+    """Rich's text, which also breaks a word after a slash before it breaks it anywhere: "Urban/" and "Built-up"."""
+    from rich.text import Text
+
+    class Breaking(Text):
+        def wrap(self, console: Console, width: int, **how: Any) -> Lines:
+            broken = Text("".join(_broken(word, width) for word in re.split(r"(\s+)", self.plain)), style=self.style)
+            return broken.wrap(console, width, **how)
+
+    return Breaking
+
+
+def _broken(word: str, width: int) -> str:
+    """The word with line breaks after slashes, so that each line has at most ``width`` characters, if it can be."""
+    lines = [""]
+    for piece in re.findall(r"[^/]*/|[^/]+", word) if len(word) > width else [word]:
+        if lines[-1] and len(lines[-1] + piece) > width:
+            lines.append("")
+        lines[-1] += piece
+    return "\n".join(lines)
 
 
 def _texts(table: Table, escape: Any, embolden: Any) -> list[list[str]]:

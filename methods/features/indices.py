@@ -19,10 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dfcbench.sensors import S2_BANDS, SURFACE_BANDS
-
-BANDS = tuple(S2_BANDS[i].name for i in SURFACE_BANDS)
-"""The ten bands that ``spectral_indices`` takes, in order."""
+from ..channels import SURFACE_NAMES
 
 SMALLEST_DENOMINATOR = 1e-5
 """A tenth of the step in which reflectance is delivered (1 / 10000): smaller denominators are zeros, but for rounding."""
@@ -188,15 +185,16 @@ INDEX_NAMES = tuple(index.name for index in INDICES)
 
 
 def spectral_indices(reflectance: NDArray[np.floating]) -> NDArray[np.float32]:
-    """All ``INDICES`` of Sentinel-2 reflectance in [0, 1]: (10, ...), bands in the order of ``BANDS`` -> float32 (12, ...).
+    """All ``INDICES`` of Sentinel-2 reflectance in [0, 1]: bands ``SURFACE_NAMES``, (10, ...) -> float32 (12, ...).
 
     Every value is finite and in its index's range; a pixel with NaN in a band gets ``UNDEFINED`` in the indices that use
     this band. Raises ValueError if the first axis does not hold ten bands.
     """
     x = np.asarray(reflectance, dtype=np.float32)
-    if x.ndim == 0 or len(x) != len(BANDS):
-        raise ValueError(f"expected the {len(BANDS)} bands {', '.join(BANDS)} on the first axis; got shape {x.shape}")
-    planes = dict(zip(BANDS, x, strict=True))
+    if x.ndim == 0 or len(x) != len(SURFACE_NAMES):
+        names = ", ".join(SURFACE_NAMES)
+        raise ValueError(f"expected the {len(SURFACE_NAMES)} bands {names} on the first axis; got shape {x.shape}")
+    planes = dict(zip(SURFACE_NAMES, x, strict=True))
     out = np.empty((len(INDICES), *x.shape[1:]), np.float32)
     for i, index in enumerate(INDICES):
         index(*(planes[band] for band in index.bands), out=out[i, ...])

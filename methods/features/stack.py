@@ -12,14 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfcbench.method import Patch
-from dfcbench.sensors import RGB_BANDS, S1_BANDS, S2_BANDS, SURFACE_BANDS, scale_s1, scale_s2
+from dfcbench.sensors import RGB_BANDS, SURFACE_BANDS, scale_s1, scale_s2
 
+from ..channels import S1_NAMES, SURFACE_NAMES
 from .indices import INDEX_NAMES, spectral_indices
 from .texture import LEVELS, OFFSETS, PROPERTIES, WINDOW, texture
 
-BANDS = tuple(S2_BANDS[i].name for i in SURFACE_BANDS)
-RADAR = tuple(band.name for band in S1_BANDS)
-PLAIN = (*BANDS, *RADAR, *INDEX_NAMES)
+PLAIN = (*SURFACE_NAMES, *S1_NAMES, *INDEX_NAMES)
 """The 24 features without texture, in order."""
 TEXTURE = tuple(f"{plane} {name}" for plane in ("grey", "VH") for name in PROPERTIES)
 """The 12 texture features, which follow them."""
@@ -53,10 +52,10 @@ class Stack:
         s2 = scale_s2(patch.s2)
         radar = scale_s1(patch.s1)
         out = np.empty((len(self.names), *s2.shape[1:]), np.float32)
-        bands = len(BANDS)
+        bands, optical_and_radar = len(SURFACE_NAMES), len(SURFACE_NAMES) + len(S1_NAMES)
         out[:bands] = s2[list(SURFACE_BANDS)]
-        out[bands : bands + len(RADAR)] = radar
-        out[bands + len(RADAR) : len(PLAIN)] = spectral_indices(out[:bands])
+        out[bands:optical_and_radar] = radar
+        out[optical_and_radar : len(PLAIN)] = spectral_indices(out[:bands])
         if self.texture is not None:
             red, green, blue = (np.float32(weight) for weight in GREY_WEIGHTS)
             visible = s2[list(RGB_BANDS)]

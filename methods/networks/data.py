@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -14,6 +14,7 @@ from dfcbench.scheme import SCORED_CODES, scored_index
 from dfcbench.sensors import S1_BANDS, S1_RANGE_DB, SURFACE_BANDS, scale_s1, scale_s2
 from dfcbench.threads import in_order
 
+from ..sen12ms import label_counts
 from .losses import IGNORED
 from .training import Batch, Score
 
@@ -63,7 +64,7 @@ class Reader:
 
 
 def moments(
-    patches: PatchSet, read: Reader, run: RunContext, generator: np.random.Generator
+    patches: PatchSet, read: Callable[[Patch], NDArray[np.float32]], run: RunContext, generator: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Mean and deviation of each band, over pixels of some patches."""
     chosen = patches.subset(_SAMPLE_PATCHES, generator)
@@ -113,14 +114,7 @@ def label_shares(patches: PatchSet, run: RunContext) -> NDArray[np.float64]:
 
     Raises DataError if no pixel has a label of a scored class.
     """
-
-    def count(patch: Patch) -> NDArray[np.int64]:
-        counts: NDArray[np.int64] = np.bincount(scored_index(patch.low).ravel(), minlength=256)[:CLASSES]
-        return counts
-
-    total = np.zeros(CLASSES, np.int64)
-    for counts in run.map(count, patches, label="counting labels"):
-        total += counts
+    total = label_counts(patches, run).sum(axis=0)
     if not total.any():
         raise DataError(
             f"none of {len(patches)} training patches has a low-resolution label of a scored class; there is nothing to "

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+OptimiserName = Literal["adamw", "sgd", "rmsprop"]
+ScheduleName = Literal["constant", "cosine", "poly"]
+
 POLY_POWER = 0.9
 """Of the schedule ``poly``: Chen et al., arXiv:1706.05587 (2017), Sec. 4.1."""
 
@@ -30,9 +33,9 @@ class Schedule:
     steps: int
     rate: float
     weight_decay: float = 0.0
-    optimiser: Literal["adamw", "sgd", "rmsprop"] = "adamw"
+    optimiser: OptimiserName = "adamw"
     momentum: float = 0.9
-    schedule: Literal["constant", "cosine", "poly"] = "cosine"
+    schedule: ScheduleName = "cosine"
     factors: Mapping[str, float] = field(default_factory=dict)
     validate_every: int = 0
     patience: int = 0

@@ -20,7 +20,6 @@ BLOCKS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
 EXPANSION = 4
 """A stage's outputs are so many times its inner channels."""
 MULTI_GRID = (1, 2, 4)
-OUTPUT_STRIDE = 16
 
 
 class Bottleneck(nn.Module):

@@ -20,15 +20,13 @@ from dfcbench.errors import UsageError
 from dfcbench.method import RunContext
 from dfcbench.threads import in_order
 
-from .losses import IGNORED, cross_entropy, soft_cross_entropy
+from .losses import IGNORED, cross_entropy
 from .optimisers import Schedule
-from .torch_state import apart, seed_torch, threads, weights_of
+from .torch_state import apart, seed_torch, threads
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
-
-__all__ = ["Batch", "Schedule", "Score", "soft_cross_entropy", "train", "weights_of"]
 
 Batch = tuple[NDArray[np.float32], NDArray[Any]]
 """Inputs (N, C, H, W), and targets: soft ones (N, classes, H, W), which sum to 1, or to 0 where a pixel is ignored; or
@@ -114,7 +112,7 @@ class _Training:
             steps = self.run.progress(
                 range(first, schedule.steps), label=f"training {self.checkpoint}", total=schedule.steps - first
             )
-            with closing(ahead) as batches:  # type: ignore[type-var]
+            with closing(ahead) as batches:
                 for step in steps:
                     begin = time.monotonic()
                     inputs, targets = next(batches)

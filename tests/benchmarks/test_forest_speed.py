@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -20,10 +21,10 @@ from threadpoolctl import threadpool_limits
 from dfcbench_methods.features.stack import Stack, Texture, by_pixel
 from dfcbench_methods.forest_sampling import Draw
 from dfcbench_methods.forest_trees import from_sklearn
-from dfcbench_methods.forests import Growing, classifier, grow
+from dfcbench_methods.forests import Engine, Growing, classifier, grow
 from tests.bag_maker import FakePatch, make_contest
 
-ENGINES = [name for name in ("sklearn", "sklearnex") if importlib.util.find_spec(name)]
+ENGINES: list[Engine] = [name for name in get_args(Engine) if importlib.util.find_spec(name)]
 ROWS = 200_000
 FULL_ROWS, FULL_MINIMUM, FULL_FORESTS, FULL_TREES = 40_000_000, 1000, 60, 10
 FULL_PATCHES, FULL_LABELLED = 5128, 986
@@ -107,7 +108,7 @@ def growing() -> Growing:
 
 def test_rows_times_trees_per_second(draw: Draw, growing: Growing, rates: dict[str, float]) -> None:
     for engine in ENGINES:
-        settings = Growing(engine, growing.trees, growing.max_depth, growing.min_samples)  # type: ignore[arg-type]
+        settings = Growing(engine, growing.trees, growing.max_depth, growing.min_samples)
         grow(Draw(draw.x[:500], draw.y[:500]), settings, True, 0)
         with threadpool_limits(1):
             rates[engine] = ROWS * FULL_TREES / seconds(lambda s=settings: grow(draw, s, True, 0))
@@ -120,7 +121,7 @@ def test_rows_times_trees_per_second(draw: Draw, growing: Growing, rates: dict[s
 def test_vote_per_patch(patches: list[FakePatch], draw: Draw, growing: Growing, rates: dict[str, float]) -> None:
     x: NDArray[np.float32] = by_pixel(Stack(Texture())(patches[-1]))
     for engine in ENGINES:
-        settings = Growing(engine, growing.trees, growing.max_depth, growing.min_samples)  # type: ignore[arg-type]
+        settings = Growing(engine, growing.trees, growing.max_depth, growing.min_samples)
         votes = np.zeros((len(x), 8), np.float32)
         theirs = classifier(settings, True, 0).fit(draw.x, draw.y)
         trees = from_sklearn([tree.tree_ for tree in theirs.estimators_], theirs.classes_)

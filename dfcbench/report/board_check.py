@@ -1,0 +1,104 @@
+"""Whether the boards in a folder are what the submissions say, byte by byte."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from dfcbench import paper
+from dfcbench.errors import SubmissionError
+from dfcbench.leaderboard import Leaderboard
+from dfcbench.report.board import render_board
+from dfcbench.report.paper_table import paper_table, render_paper_table
+from dfcbench.submission import Submission
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A file below the folder of boards that is not what it should be; ``path`` with slashes."""
+
+    path: str
+    kind: Literal["differs", "missing", "surplus"]
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Which boards' files are looked at; None is any. Without track and split, all that lies in a data set's folder."""
+
+    track: int | None = None
+    split: str | None = None
+    data: str | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether folders of data sets are looked at as wholes."""
+        return self.track is None and self.split is None
+
+    def covers(self, path: str) -> bool:
+        """Whether a file of this path (with slashes, below the folder of boards) belongs to what is looked at."""
+        data = r"[^/]+" if self.data is None else re.escape(self.data)
+        if self.whole:
+            return re.match(rf"{data}/", path) is not None
+        track = r"\d+" if self.track is None else str(self.track)
+        split = r"[a-z]+" if self.split is None else re.escape(self.split)
+        return re.match(rf"{data}/track{track}-{split}(?![A-Za-z0-9])", path) is not None
+
+
+def render_boards(boards: Iterable[Leaderboard]) -> dict[str, bytes]:
+    """All files of all boards, by their paths below the folder of boards."""
+    files: dict[str, bytes] = {}
+    for board in boards:
+        files |= render_board(board)
+    return files
+
+
+def faults(expected: Mapping[str, bytes], root: Path, scope: Scope) -> list[Fault]:
+    """Files below ``root`` that differ from ``expected``, are missing, or are there beside it, by path.
+
+    Files whose names begin with a dot do not count, and none that lie directly in ``root`` unless expected.
+    """
+    found = []
+    for path, content in expected.items():
+        try:
+            if (root / path).read_bytes() != content:
+                found.append(Fault(path, "differs"))
+        except OSError:
+            found.append(Fault(path, "missing"))
+    found += [Fault(path, "surplus") for path in _files(root) if scope.covers(path) and path not in expected]
+    return sorted(found, key=lambda fault: fault.path)
+
+
+def paper_tables(root: Path, submissions: Sequence[Submission], scope: Scope) -> dict[str, bytes]:
+    """What the paper's tables that lie beside the boards (``dfcbench table`` writes them) should hold."""
+    files: dict[str, bytes] = {}
+    if not scope.whole:
+        return files
+    for folder in sorted(path for path in root.glob("*") if path.is_dir()):
+        for definition in paper.tables().values():
+            if any(folder.glob(f"table-{definition.name}.*")) and scope.covers(f"{folder.name}/"):
+                table = paper_table(definition, folder.name, submissions)
+                files |= render_paper_table(table, definition.name, folder.name)
+    return files
+
+
+def contradictions(submissions: Iterable[Submission]) -> list[str]:
+    """Submissions whose scores do not follow from their confusion matrices, each with its reasons."""
+    found = []
+    for submission in submissions:
+        try:
+            submission.check()
+        except SubmissionError as error:
+            found.append(str(error))
+    return found
+
+
+def _files(root: Path) -> list[str]:
+    found = []
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [Path(folder, name).relative_to(root).as_posix() for name in sorted(names) if not name.startswith(".")]
+    return found
