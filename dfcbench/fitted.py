@@ -15,8 +15,7 @@ from dfcbench.errors import DfcbenchError, MethodCrash, PluginError, SubmissionE
 from dfcbench.method import Method, Needs, PartMaps, RunContext
 from dfcbench.patches import PatchSet
 from dfcbench.registry import Loaded, Registry
-from dfcbench.runner import FITTED_MARK
-from dfcbench.submission import FITTED, MAPS_BADGE, Submission
+from dfcbench.submission import FITTED, FITTED_MARK, MAPS_BADGE, Submission
 
 _SUGGESTED = 4
 """Methods that a message names."""

@@ -121,7 +121,7 @@ class Part:
 
 
 class PartMaps(Protocol):
-    """The maps of a part, by patch id."""
+    """The maps of a part, by patch id, and what its method learned."""
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -134,6 +134,11 @@ class PartMaps(Protocol):
 
     def labels(self, patch_id: str) -> NDArray[np.uint8]:
         """Codes (H, W)."""
+        ...
+
+    @property
+    def learned(self) -> Path:
+        """Folder of what the part's method learned, for ``load`` of the same method."""
         ...
 
 

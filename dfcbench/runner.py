@@ -47,6 +47,7 @@ from dfcbench.submission import (
     FAILURE,
     FINISHED,
     FITTED,
+    FITTED_MARK,
     META,
     METRICS,
     Submission,
@@ -61,8 +62,6 @@ LEDGER = "feedback.json"
 """The server's answers; not set aside when a run starts over, as they were given."""
 TIMING = "timing.json"
 LOG = "run.log"
-FITTED_MARK = "complete.json"
-"""In ``fitted/`` once all that was learned is there."""
 REMAKE = "remake.json"
 """In ``work/`` while the maps of a finished run are made again: until it is gone, maps and scores may not agree."""
 

@@ -33,6 +33,8 @@ PAGE = "page.html"
 PREDICTIONS = "predictions"
 PROBABILITIES = "probabilities"
 FITTED = "fitted"
+FITTED_MARK = "complete.json"
+"""In ``fitted/`` once all that was learned is there."""
 
 FINISHED = "finished"
 

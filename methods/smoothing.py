@@ -73,19 +73,24 @@ class NeuralSmoothing(Method):
     params: SmoothingParams
 
     def requires(self) -> Needs:
-        """Fitted on the validation images, it is not transductive on others."""
+        """Fitted on the validation images, by another run, it is not transductive on others."""
         fitted_here = self.params.fitted_on == "scored"
         return Needs(inputs=inputs_of(self.params.channels), labels="none", transductive=fitted_here)
 
     def parts(self) -> Mapping[str, Part]:
-        """The ensemble on the images that the network is fitted on."""
-        split = "validation" if self.params.fitted_on == "validation" else None
-        return {"ensemble": Part(self.params.ensemble, split=split)}
+        """The ensemble on the scored images; or the run whose network was fitted on the validation images."""
+        if self.params.fitted_on == "scored":
+            return {"ensemble": Part(self.params.ensemble)}
+        same = {**self.params.model_dump(mode="json"), "fitted_on": "scored"}
+        return {"fitted": Part(self.name, same, split="validation")}
 
     def fit(self, contest: Contest, run: RunContext) -> None:
         """Leaves ``mean_`` and ``deviation_`` (C,) of the inputs, and the network's ``weights_``."""
         params = self.params
-        patches = contest.target if params.fitted_on == "scored" else contest.validation
+        if params.fitted_on == "validation":
+            self.load(run.parts["fitted"].learned)
+            return
+        patches = contest.target
         self.mean_, self.deviation_ = moments(
             patches, Channels(params.channels), run, run.generator("smoothing", "sample")
         )
