@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Literal
 
 from dfcbench import paper
-from dfcbench.errors import SubmissionError
 from dfcbench.leaderboard import Leaderboard
 from dfcbench.report.board import render_board
+from dfcbench.report.board_page import is_page_name, page_names
+from dfcbench.report.html import is_own
 from dfcbench.report.paper_table import paper_table, render_paper_table
 from dfcbench.submission import Submission
 
@@ -85,15 +86,13 @@ def paper_tables(root: Path, submissions: Sequence[Submission], scope: Scope) ->
     return files
 
 
-def contradictions(submissions: Iterable[Submission]) -> list[str]:
-    """Submissions whose scores do not follow from their confusion matrices, each with its reasons."""
-    found = []
-    for submission in submissions:
-        try:
-            submission.check()
-        except SubmissionError as error:
-            found.append(str(error))
-    return found
+def stale_pages(board: Leaderboard, root: Path) -> list[Path]:
+    """Pages of runs that left the board: files that have a run page's name and were made here, as their heads say."""
+    folder = root / board.data / board.name
+    kept = {name for named in page_names(board) for _, name in named}
+    return [
+        folder / name for name in _files(folder) if name not in kept and is_page_name(name) and is_own(folder / name)
+    ]
 
 
 def _files(root: Path) -> list[str]:
