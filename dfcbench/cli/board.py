@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dfcbench.cli.app import app, reported
-from dfcbench.cli.options import SUBMISSIONS, SubmissionsOption
+from dfcbench.cli.options import SUBMISSIONS, SubmissionsOption, open_registry
 
 if TYPE_CHECKING:
     from dfcbench.report.board_check import Scope
@@ -57,6 +57,7 @@ def leaderboard(
     from dfcbench.contest import require_place
     from dfcbench.errors import SubmissionError
     from dfcbench.files import remove, writable_folder, write_bytes
+    from dfcbench.former import Former
     from dfcbench.leaderboard import build_all
     from dfcbench.report.board import board_heading, board_tables, write_board
     from dfcbench.report.board_check import Scope, paper_tables, stale_pages
@@ -98,7 +99,7 @@ def leaderboard(
             remove(page)
             typer.echo(f"Removed: {page}, the page of a run that is no longer on the board")
         typer.echo()
-    for path, content in paper_tables(out, found, scope).items():
+    for path, content in paper_tables(out, found, scope, Former(open_registry(None), found)).items():
         write_bytes(out / path, content)
         if path.endswith(".md"):
             typer.echo(f"Written: {out / path} and its other forms")
@@ -114,11 +115,12 @@ def _in_scope(submission: Submission, scope: Scope) -> bool:
 
 
 def _check(found: list[Submission], chosen: list[Submission], problems: list[Problem], out: Path, scope: Scope) -> None:
+    from dfcbench.former import Former
     from dfcbench.leaderboard import build_all
     from dfcbench.report.board_check import faults, paper_tables, render_boards
 
     boards = build_all(chosen)
-    expected = render_boards(boards) | paper_tables(out, found, scope)
+    expected = render_boards(boards) | paper_tables(out, found, scope, Former(open_registry(None), found))
     wrong = faults(expected, out, scope)
     for fault in wrong:
         typer.echo(f"{fault.kind}: {out / fault.path}")

@@ -73,7 +73,9 @@ def faults(expected: Mapping[str, bytes], root: Path, scope: Scope) -> list[Faul
     return sorted(found, key=lambda fault: fault.path)
 
 
-def paper_tables(root: Path, submissions: Sequence[Submission], scope: Scope) -> dict[str, bytes]:
+def paper_tables(
+    root: Path, submissions: Sequence[Submission], scope: Scope, is_former: paper.IsFormer | None = None
+) -> dict[str, bytes]:
     """What the paper's tables that lie beside the boards (``dfcbench table`` writes them) should hold."""
     files: dict[str, bytes] = {}
     if not scope.whole:
@@ -81,7 +83,7 @@ def paper_tables(root: Path, submissions: Sequence[Submission], scope: Scope) ->
     for folder in sorted(path for path in root.glob("*") if path.is_dir()):
         for definition in paper.tables().values():
             if any(folder.glob(f"table-{definition.name}.*")) and scope.covers(f"{folder.name}/"):
-                table = paper_table(definition, folder.name, submissions)
+                table = paper_table(definition, folder.name, submissions, is_former)
                 files |= render_paper_table(table, definition.name, folder.name)
     return files
 
