@@ -92,6 +92,14 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def remove(path: Path) -> None:
+    """Remove a file, if it is there. Raises DataError, naming ``path``, if the disk refuses."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be removed ({error.strerror}). Check permissions there.") from error
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

@@ -62,3 +62,18 @@ def test_the_first_line_is_the_run_that_the_tests_make(dfcbench):
     assert "\n" not in line
     assert line.endswith("dfcbench run --track 1 --method bag")
     assert "\n" not in block("tests").strip()
+
+
+def test_rules_for_scenes_are_the_ones_that_are_checked():
+    from dfcbench import scene_checks
+    from dfcbench.cli.predict import EXAMPLES
+
+    readme, told = (" ".join(text.split()) for text in (TEXT, EXAMPLES))
+    unlabelled = [str(code) for code in scene_checks._IGBP if not 1 <= code <= 17]
+    words = f"{', '.join(unlabelled[:-1])} and {unlabelled[-1]}"
+    assert f"IGBP classes 1 to 17, with {words} for no label" in readme
+    assert f"IGBP classes 1 to 17 ({words}: no label)" in told
+    assert (
+        f"pixels of {scene_checks._PIXEL:g} m give or take a fifth" in readme and scene_checks._PIXEL_TOLERANCE == 1 / 5
+    )
+    assert f"pixels of about {scene_checks._PIXEL:g} m" in told

@@ -26,13 +26,7 @@ from dfcbench_methods.networks.training import Score, train
 from dfcbench_methods.networks.unet import UNet
 from tests.network_maker import FakePatches, Killed, Recorder, make_patch
 
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
 # Losses

@@ -10,6 +10,7 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,11 @@ _BLUES = ("#f7fbff", "#deebf7", "#c6dbef", "#9ecae1", "#6baed6", "#4292c6", "#21
 
 SHADES = 21
 """Steps of the heat map's scale: 5 % each."""
+
+_GENERATOR = b'<meta name="generator" content="dfcbench">'
+"""In the head of every page."""
+_HEAD = 500
+"""Bytes at a page's beginning within which that stands."""
 
 BADGES = {
     "transductive": "fitted on the very images that are scored",
@@ -78,6 +84,15 @@ class HtmlTable:
     columns: tuple[HtmlColumn, ...]
     rows: tuple[tuple[HtmlCell, ...], ...]
     sorted_by: int | None = None
+
+
+def is_own(page: Path) -> bool:
+    """Whether a page was made here: its head says so."""
+    try:
+        with page.open("rb") as file:
+            return _GENERATOR in file.read(_HEAD)
+    except OSError:
+        return False
 
 
 def render(template: str, **values: Any) -> bytes:
