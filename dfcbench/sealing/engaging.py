@@ -16,7 +16,8 @@ from dfcbench.errors import ContractError, UsageError
 from dfcbench.files import replacing
 from dfcbench.method import Contest, Method, PatchSet, Prediction, Reporter, RunContext
 from dfcbench.scheme import SCORED_CODES
-from dfcbench.sealing.places import link_files, places
+from dfcbench.sealing.compiled import hand_over
+from dfcbench.sealing.places import compiled_in, link_files, packages, places
 from dfcbench.sealing.process import Conversation, Process
 from dfcbench.sealing.serving import Server
 from dfcbench.sealing.standin import Standin
@@ -106,6 +107,8 @@ def engaged(
         home.mkdir()
         link_files(describer.files, home)
         writable = [home, made, scratch, fitted.absolute()]
+        for package in packages(describer.entry):
+            hand_over(package, compiled_in(home))
         allowed = places(describer.entry, hidden, describer.files.values(), writable, run.device)
         process = Process(describer.entry, describer.level, allowed, home, most)
         try:

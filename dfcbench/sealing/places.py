@@ -145,7 +145,17 @@ def environment(home: Path) -> dict[str, str]:
     """The environment of the process: what results depend on, and ``home`` for everything that is temporary."""
     kept = {name: value for name, value in os.environ.items() if name.startswith(_KEPT)}
     own = ("HOME", "TMPDIR", "TEMP", "TMP", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "MPLCONFIGDIR", "DFCBENCH_CACHE")
-    return {**kept, **dict.fromkeys(own, str(home)), "NUMBA_CACHE_DIR": str(home / "numba")}
+    return {**kept, **dict.fromkeys(own, str(home)), "NUMBA_CACHE_DIR": str(compiled_in(home))}
+
+
+def compiled_in(home: Path) -> Path:
+    """Where the process keeps machine code that it compiles."""
+    return home / "numba"
+
+
+def packages(entry: Entry) -> list[Path]:
+    """Folder of the package that an installed method is in; none of a plug-in's file."""
+    return [] if entry.module is None else [_home(file) for name, file in _own(entry) if name != "dfcbench"]
 
 
 class _Granted:
@@ -156,15 +166,16 @@ class _Granted:
         self.places: dict[Path, None] = {}
 
     def _shows(self, place: Path) -> Path | None:
+        """What is hidden and would be shown: in this place or, where it is a link into what is hidden, around it."""
         real = place.resolve()
-        return next((hidden for hidden in self._hidden if hidden.is_relative_to(real)), None)
+        return next((h for h in self._hidden if h.is_relative_to(real) or real.is_relative_to(h)), None)
 
     def need(self, place: Path) -> None:
         """Grant it. Raises UsageError if something hidden lies in it."""
         if (shown := self._shows(place)) is not None:
             raise UsageError(
-                f"--sealed: {shown} lies within {place}, which Python needs to read, so it cannot be hidden. Move it "
-                "elsewhere (--data, --submissions, DFCBENCH_CACHE)."
+                f"--sealed: {shown} is to be hidden, and {place}, which the method needs, lies with it. Move one of them "
+                "(--data, --submissions, DFCBENCH_CACHE, or the method's file)."
             )
         self.places[place] = None
 

@@ -64,7 +64,7 @@ class Process:
         }
         with theirs, service:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", str(_DOOR), str(theirs.fileno()), str(service.fileno())],
+                [sys.executable, "-I", "-u", str(_DOOR), str(theirs.fileno()), str(service.fileno())],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfcbench.contest import ContestView
-from dfcbench.errors import ContractError, DfcbenchError, HiddenError
+from dfcbench.errors import ContractError, DataError, DfcbenchError, HiddenError
 from dfcbench.method import PartMaps, Prediction, Reporter
 from dfcbench.patches import LabelledPatchSet, PatchSet
 from dfcbench.records import MODALITIES
@@ -40,6 +40,7 @@ class Server:
         self._process = process
         self._view = view
         self._parts = parts
+        self._mapped = {name: frozenset(part.ids) for name, part in parts.items()}
         self._reporter = reporter
         self._name = name
         self._opened: dict[str, PatchSet] = {}
@@ -69,6 +70,8 @@ class Server:
             raise
         except DfcbenchError as error:
             self._refuse(error)
+        except OSError as error:
+            self._refuse(DataError(f"{error.filename}: cannot be read ({error.strerror}). Give the same command again."))
 
     def _reply(self, *arrays: NDArray[Any], files: tuple[int, ...] = (), **entries: Any) -> None:
         self._process.channel.send("answer", *arrays, files=files, **entries)
@@ -104,8 +107,7 @@ class Server:
             )
         patches = self._opened[name] = self._view.named(name)
         packs = patches.packs
-        shown = [modality for modality in MODALITIES if modality in patches.modalities - patches.withheld]
-        asked = [modality for modality in shown if modality not in packs]
+        asked = [modality for modality in _shown(patches) if modality not in packs]
         kinds = sorted(set(patches.tokens))
         which = np.array([kinds.index(tokens) for tokens in patches.tokens], np.int32)
         arrays = [values for pack in packs.values() for values in (pack.offsets, pack.shapes)]
@@ -147,14 +149,14 @@ class Server:
     def _read(self, message: Message) -> None:
         patches, row = self._set(message)
         modality = message.text("modality")
-        if modality not in MODALITIES:
-            raise ContractError(f"{self._name}: its process asked for {modality!r:.30}, which no patch has.")
-        self._reply(getattr(patches[row], modality))  # a patch that hides its reference has no such attribute
+        if modality not in _shown(patches):
+            raise HiddenError(f"{self._name}: its process asked for {modality!r:.30}, which these patches do not show.")
+        self._reply(getattr(patches[row], modality))
 
     def _part(self, message: Message) -> None:
         part, patch_id = self._parts.get(message.text("part")), message.text("id")
-        if part is None or patch_id not in part.ids:
-            raise ContractError(f"{self._name}: its process asked for a map that no part of it has.")
+        if part is None or patch_id not in self._mapped[message.text("part")]:
+            raise HiddenError(f"{self._name}: its process asked for a map that no part of it has.")
         wanted = part.probabilities if message.text("what") == "probabilities" else part.labels
         self._reply(wanted(patch_id))
 
@@ -185,3 +187,8 @@ class Server:
             if message.kind == "feedback end":
                 return
             yield Prediction(message.text("id"), message.array())
+
+
+def _shown(patches: PatchSet) -> list[str]:
+    """Modalities of a set that may be read."""
+    return [modality for modality in MODALITIES if modality in patches.modalities - patches.withheld]
