@@ -178,7 +178,9 @@ class Thief(Method):
 
 def thief(**known: Any) -> str:
     """The thief's source, with all that a thief could know."""
-    return THIEF.replace("__KNOWN__", repr(json.dumps({k: str(v) if isinstance(v, Path) else v for k, v in known.items()})))
+    return THIEF.replace(
+        "__KNOWN__", repr(json.dumps({k: str(v) if isinstance(v, Path) else v for k, v in known.items()}))
+    )
 
 
 def attempts() -> list[str]:

@@ -21,7 +21,9 @@ from dfcbench.records import LABEL_TOKEN
 from dfcbench.registry import Entry
 
 _SYSTEM = (
-    *("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/System", "/nix/store"),
+    *("/lib", "/lib32", "/lib64", "/bin", "/sbin", "/System", "/nix/store"),
+    *("/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/libexec", "/usr/bin", "/usr/sbin", "/usr/share"),
+    *("/usr/local/lib", "/usr/local/lib64", "/usr/local/bin", "/usr/local/share", "/usr/local/cuda"),
     *("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives", "/etc/fonts", "/etc/mime.types"),
     *("/etc/localtime", "/etc/timezone", "/etc/passwd", "/etc/group", "/etc/nsswitch.conf"),
     *("/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/sys/vm", "/proc/sys/kernel/osrelease"),
@@ -29,7 +31,10 @@ _SYSTEM = (
     *("/dev/random", "/dev/urandom"),
 )
 """Libraries, and what they read about the machine: processors, memory, the time zone, users' names."""
+_SHARED_PREFIXES = ("/usr", "/usr/local")
+"""Where a system's own Python lives among other things; its libraries are granted one by one."""
 _SINKS = ("/dev/null", "/dev/zero", "/dev/full")
+_CODE = (".py", *EXTENSION_SUFFIXES)
 _SHARED_MEMORY = "/dev/shm"
 _CUDA_READ = ("/sys", "/proc/driver", "/proc/devices", "/proc/modules")
 _CUDA_DEVICES = ("nvidia*", "nvidia-caps/*", "dri/*")
@@ -55,13 +60,14 @@ class Places:
 
 def hidden_places(archive: Archive, submissions: Path) -> list[Path]:
     """Folders with high-resolution labels, or with what was learned from them, as they really lie on the disk."""
-    folders = {
-        os.path.dirname(record.files[LABEL_TOKEN])  # noqa: PTH120 (strings: half a million files)
+    labels = [
+        record.files[LABEL_TOKEN]
         for records in archive.splits.values()
         for record in records
         if LABEL_TOKEN in record.files
-    }
-    return sorted({Path(folder).resolve() for folder in folders} | {submissions.resolve(), cache_directory().resolve()})
+    ]
+    folders = {path.parent for path in labels} | {path.resolve().parent for path in labels if path.is_symlink()}
+    return sorted({folder.resolve() for folder in (*folders, submissions, cache_directory())})
 
 
 def named_files(given: Mapping[str, Any]) -> dict[str, Path]:
@@ -88,7 +94,7 @@ def named_files(given: Mapping[str, Any]) -> dict[str, Path]:
 def link_files(files: Mapping[str, Path], home: Path) -> None:
     """Let the relative paths of files be found from ``home``, too."""
     for name, path in files.items():
-        link = home / name
+        link = home / name.removeprefix("~/")
         if not Path(name).is_absolute() and not link.is_symlink():
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(path)
@@ -166,9 +172,11 @@ class _Granted:
         self.places: dict[Path, None] = {}
 
     def _shows(self, place: Path) -> Path | None:
-        """What is hidden and would be shown: in this place or, where it is a link into what is hidden, around it."""
+        """What is hidden and would be shown with this place; a file must be code, as it may be a link to a label."""
         real = place.resolve()
-        return next((h for h in self._hidden if h.is_relative_to(real) or real.is_relative_to(h)), None)
+        if real.is_file() and not real.name.endswith(_CODE) and place.suffix in _CODE:
+            return real
+        return next((hidden for hidden in self._hidden if hidden.is_relative_to(real)), None)
 
     def need(self, place: Path) -> None:
         """Grant it. Raises UsageError if something hidden lies in it."""
@@ -190,7 +198,7 @@ class _Granted:
 def _python() -> list[Path]:
     """Folders of this Python: its own and its virtual environment's."""
     paths = sysconfig.get_paths()
-    folders = {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix}
+    folders = {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix} - set(_SHARED_PREFIXES)
     folders |= {paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     folders |= {str(Path(sys.executable).resolve().parent), *site.getsitepackages()}
     return [Path(folder) for folder in sorted(folders)]

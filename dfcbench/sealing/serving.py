@@ -71,7 +71,9 @@ class Server:
         except DfcbenchError as error:
             self._refuse(error)
         except OSError as error:
-            self._refuse(DataError(f"{error.filename}: cannot be read ({error.strerror}). Give the same command again."))
+            self._refuse(
+                DataError(f"{error.filename}: cannot be read ({error.strerror}). Give the same command again.")
+            )
 
     def _reply(self, *arrays: NDArray[Any], files: tuple[int, ...] = (), **entries: Any) -> None:
         self._process.channel.send("answer", *arrays, files=files, **entries)
