@@ -590,7 +590,7 @@ LOOKS = """
 def test_links_among_the_artifacts_are_not_followed(small, tmp_path):
     secret = tmp_path / "secret.txt"
     secret.write_text("secret")
-    link = f"os.symlink({str(secret)!r}, run.artifact('a.txt')); os.mkfifo(run.artifact('p')); run.artifact('b').write_text('b')"
+    link = f"os.symlink({str(secret)!r}, run.artifact('a')); os.mkfifo(run.artifact('p')); run.artifact('b').write_text('')"
     source = with_predict("        for p in patches:\n            yield Prediction(p.id, p.low)")
     source = source.replace("self.contest_ = None", link)
     plan = sealed_plan(small, tmp_path, source, seal=PROCESS)

@@ -24,6 +24,7 @@ from dfcbench.errors import ContractError
 MOST_HEADER = 1 << 24
 """Bytes of a header: text, numbers and names; sixteen million are far more than any run says at once."""
 MOST_DIMENSIONS = 8
+_MOST_SIDE = 1 << 40
 
 _DTYPE = re.compile(r"[<>|=][biufc]\d{1,2}")
 _LENGTH = 4
@@ -114,7 +115,7 @@ class Channel:
                 raise ValueError("not a mapping")
             described = [(str(d), tuple(map(int, shape))) for d, shape in header.pop("arrays")]
             count = int(header.pop("files"))
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             raise ContractError(f"the method's process sent what is no message ({error!s:.80}).") from error
         arrays = self._arrays(described)
         return Message(header, arrays, self._files(count) if count and self._most is None else ())
@@ -138,7 +139,8 @@ class Channel:
     def _arrays(self, described: Sequence[tuple[str, tuple[int, ...]]]) -> list[NDArray[Any]]:
         total = 0
         for dtype, shape in described:
-            if not _DTYPE.fullmatch(dtype) or len(shape) > MOST_DIMENSIONS or min(shape, default=0) < 0:
+            odd = len(shape) > MOST_DIMENSIONS or not all(0 <= side < _MOST_SIDE for side in shape)
+            if odd or not _DTYPE.fullmatch(dtype):
                 raise ContractError(
                     f"the method's process sent an array of type {dtype!r:.30} and shape {shape!r:.60}."
                 )
