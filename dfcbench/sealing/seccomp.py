@@ -25,8 +25,10 @@ _X32 = 0x40000000
 _AF_UNIX, _STREAM, _SEQPACKET, _TYPE_MASK = 1, 1, 5, 0xF
 _NEW_NAMESPACES = 0x7E020000
 """Flags of ``clone`` that begin a new namespace."""
-_CAP_DAC_OVERRIDE = 1
+_KEPT_CAPS = 1 << 1 | 1 << 2
+"""CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH: root's way to files of other users, if the rules show them at all."""
 _LAST_CAP = 40
+_CAP_VERSION = 0x20080522
 
 
 class _Machine(NamedTuple):
@@ -78,6 +80,7 @@ _CALLS = {
     "shmget": (29, 194),
     "shmat": (30, 196),
     "truncate": (76, 45),
+    "capget": (125, 90),
     "capset": (126, 91),
 }
 """Numbers on x86-64 and on ARM64 of the calls that differ between the two."""
@@ -99,7 +102,7 @@ _EVERYWHERE = {
     "process_madvise": 440,
     "mount_setattr": 442,
 }
-_LOOKED_AT = ("socketpair", "sendto", "clone", "truncate", "capset")
+_LOOKED_AT = ("socketpair", "sendto", "clone", "truncate", "capget", "capset")
 """Calls that are not denied outright."""
 _CLONE3 = 435
 """Its flags cannot be looked at: it is said not to exist, and the C library then uses ``clone``."""
@@ -129,22 +132,21 @@ def available() -> bool:
 
 
 def drop_privileges() -> None:
-    """Give up all of root's capabilities but reading and writing whatever the file system's rules let it see.
+    """Give up all capabilities but those of reading and writing whatever the file system's rules let the process see.
 
-    Without effect for anybody else.
+    Without effect for those who have none.
     """
-    if os.geteuid() != 0:
-        return
     libc = ctypes.CDLL(None, use_errno=True)
     for capability in range(_LAST_CAP + 1):
-        if capability != _CAP_DAC_OVERRIDE:
+        if not _KEPT_CAPS >> capability & 1:
             libc.prctl(_PR_CAPBSET_DROP, *map(ctypes.c_ulong, (capability, 0, 0, 0)))
-    kept = 1 << _CAP_DAC_OVERRIDE
-    data = (_CapData * 2)(_CapData(kept, kept, 0), _CapData(0, 0, 0))
-    capset = _MACHINES[platform.machine()].syscalls["capset"]
-    if libc.syscall(capset, ctypes.byref(_CapHeader(0x20080522, 0)), ctypes.byref(data)) != 0:
-        data[0] = _CapData(0, 0, 0)  # a root without that one
-        libc.syscall(capset, ctypes.byref(_CapHeader(0x20080522, 0)), ctypes.byref(data))
+    calls = _MACHINES[platform.machine()].syscalls
+    header, data = _CapHeader(_CAP_VERSION, 0), (_CapData * 2)()
+    libc.syscall(calls["capget"], ctypes.byref(header), ctypes.byref(data))
+    data[0] = _CapData(data[0].effective & _KEPT_CAPS, data[0].permitted & _KEPT_CAPS, 0)
+    data[1] = _CapData(0, 0, 0)
+    if libc.syscall(calls["capset"], ctypes.byref(header), ctypes.byref(data)):
+        raise OSError(ctypes.get_errno(), "capset")
 
 
 def restrict(*, truncate: bool) -> None:
