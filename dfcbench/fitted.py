@@ -168,6 +168,7 @@ def command(submission: Submission) -> str:
         words += ["-p", f"{key}={_as_text(value)}"]
     if limit := meta["data"].get("limit"):
         words += ["--limit", str(limit)]
+    words += ["--sealed"] if submission.sealed else []
     return shlex.join([*words, "--if-exists", "rerun"])
 
 

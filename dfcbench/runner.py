@@ -13,7 +13,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,12 +36,16 @@ from dfcbench.maps import (
     write_labels,
     write_probabilities,
 )
-from dfcbench.method import FEEDBACK_LIMIT, Prediction, RunContext
+from dfcbench.method import FEEDBACK_LIMIT, Method, Prediction, RunContext
 from dfcbench.packing import pack_where_it_pays
 from dfcbench.patches import Patch, PatchSet
 from dfcbench.plan import Plan, Ready
 from dfcbench.records import label_name
 from dfcbench.scoring import Confusion, confusion_matrix
+from dfcbench.sealing.engaging import engaged
+from dfcbench.sealing.levels import at_least
+from dfcbench.sealing.marks import mark, may_go_on
+from dfcbench.sealing.places import hidden_places
 from dfcbench.submission import (
     ARTIFACTS,
     FAILURE,
@@ -50,6 +54,7 @@ from dfcbench.submission import (
     FITTED_MARK,
     META,
     METRICS,
+    PREDICTIONS,
     Submission,
     write_scores,
     write_submission,
@@ -67,6 +72,11 @@ REMAKE = "remake.json"
 
 MAPLESS = "finished (maps missing)"
 """State of a run of which scores and provenance are there, as in version control, and maps are not."""
+
+UNSEALED = "finished (not sealed)"
+"""State of a run that is there without the seal, or with a weaker one than, is asked for."""
+HALF_UNSEALED = "unfinished (not sealed)"
+"""State of a run that was begun without that seal: nothing of it is gone on with."""
 
 _METRICS_AT_A_TIME = 5.0
 """Seconds between two writes of metrics.jsonl, so that a chatty method does not wait for the disk."""
@@ -86,7 +96,7 @@ class Observer(Protocol):
 
 
 def state(plan: Plan) -> str:
-    """``new``, ``unfinished`` (a run was broken off or failed there), ``finished``, or MAPLESS.
+    """``new``, ``unfinished`` (a run was broken off or failed there), ``finished``, MAPLESS, UNSEALED or HALF_UNSEALED.
 
     Scores and boards take a run without maps as finished; whoever runs it wants the maps.
     """
@@ -96,12 +106,24 @@ def state(plan: Plan) -> str:
     try:
         submission = Submission(folder)
         if not submission.finished:
-            return "unfinished"
+            return _unfinished(plan, None)
         submission.check()
     except SubmissionError:  # none yet, or damaged: what is wrong is written anew at the end of the run
-        return "unfinished"
+        return _unfinished(plan, submission)
+    if plan.sealed is not None and not at_least(submission.sealed, plan.sealed):
+        return UNSEALED
     whole = has_maps(folder, plan.contest.scored.ids) and not (folder / WORK / REMAKE).exists()
     return "finished" if whole else MAPLESS
+
+
+def _unfinished(plan: Plan, damaged: Submission | None) -> str:
+    if plan.sealed is None or not any((plan.folder / name).exists() for name in (META, FITTED, PREDICTIONS, WORK)):
+        return "unfinished"
+    try:
+        seal = None if damaged is None else damaged.sealed
+    except SubmissionError:
+        seal = None
+    return "unfinished" if may_go_on(plan.folder / WORK, seal, plan.sealed) else HALF_UNSEALED
 
 
 def order(plan: Plan) -> list[Plan]:
@@ -130,6 +152,7 @@ def execute(
 ) -> Submission:
     """Run the plan, or go on with it where it stopped; a finished run is returned as it is unless ``rerun``.
 
+    What was made without the seal that the plan asks for is set aside as for ``rerun``, and the run begins anew.
     A finished run without its maps is run again in its place: its scores and its submission.json stay what they are, and
     count, until the new ones are there to take their place, however often the run fails or is broken off.
     The plans that it builds upon must be finished (see ``order``). With ``keep_probabilities``, those that are missing
@@ -143,12 +166,14 @@ def execute(
     try:
         with FileLock(folder / ".lock", timeout=0), _logged(folder / LOG):
             _clear_leftovers(folder)
-            aside = _set_aside(folder) if rerun else None
+            found = state(plan)
+            aside = _set_aside(folder) if rerun or found in (UNSEALED, HALF_UNSEALED) else None
             if aside is not None and moved is not None:
                 moved(aside)
             if started is not None:
                 started()
             found = state(plan)
+            _require_seal(plan, found, more=keep_probabilities)
             if found == "finished":
                 shutil.rmtree(folder / WORK, ignore_errors=True)
                 if keep_probabilities and lacks_probabilities(plan):
@@ -168,6 +193,17 @@ def execute(
         raise UsageError(
             f"{folder}: another process is at this run. Wait for it, or change --seed or a parameter."
         ) from error
+
+
+def _require_seal(plan: Plan, found: str, *, more: bool) -> None:
+    """Raise UsageError if something would be added to a sealed run's result by one that is not."""
+    if plan.sealed is not None or found not in ("finished", MAPLESS) or Submission(plan.folder).sealed is None:
+        return
+    if found == MAPLESS or (more and lacks_probabilities(plan)):
+        raise UsageError(
+            f"{plan.folder}: is a sealed run, of which maps are missing. Add --sealed to make them, or --if-exists rerun to "
+            "replace it by a run without a seal."
+        )
 
 
 class _Run:
@@ -213,14 +249,26 @@ class _Run:
         feedback = Feedback(contest.reference, self.folder / LEDGER) if self.plan.needs.feedback else None
         view = contest.view(self.plan.needs, self._packed, feedback)
         run = self._context()
+        mark(self.work, self.plan.sealed)
         try:
-            with self.timing.stage("fit"):
-                self._fit(view, run)
-            with self.timing.stage("predict"):
-                self._predict(view.to_predict(), run)
+            with self._at_work(view, run) as self.method:
+                with self.timing.stage("fit"):
+                    self._fit(view, run)
+                with self.timing.stage("predict"):
+                    self._predict(view.to_predict(), run)
         finally:
             self.metrics.flush()
         return None if feedback is None else FEEDBACK_LIMIT - feedback.remaining
+
+    def _at_work(self, view: ContestView, run: RunContext) -> AbstractContextManager[Method]:
+        """The method itself or, sealed, what speaks to its process."""
+        if self.plan.seal is None:
+            return nullcontext(self.plan.method)
+        hidden = hidden_places(self.plan.contest.archive, self.plan.submissions)
+        artifacts, fitted = self.folder / ARTIFACTS, self.folder / FITTED
+        return engaged(
+            self.plan.method, view, run, self.metrics, hidden, fitted=fitted, work=self.work, artifacts=artifacts
+        )
 
     def _context(self) -> RunContext:
         return RunContext(
@@ -259,7 +307,8 @@ class _Run:
                 return
             except Exception as error:
                 log.warning("%s: what fit learned cannot be loaded (%s); fitting anew.", fitted, error)
-                self.method = self.plan.loaded.method(self.plan.params)
+                if self.plan.seal is None:  # a sealed one has begun anew by itself
+                    self.method = self.plan.loaded.method(self.plan.params)
         done.unlink(missing_ok=True)
         self.observer.stage("fit")
         with self._guarded("fit"):

@@ -108,6 +108,12 @@ class Submission:
         return str(self.meta["key"])
 
     @property
+    def sealed(self) -> str | None:
+        """How the method was kept from what the track hides, ``kernel`` or ``process``; None if it was not."""
+        seal = self.meta.get("sealed")
+        return seal if isinstance(seal, str) else None
+
+    @property
     def changes(self) -> str:
         """The parameters that were given and differ from the preset's, as the command line takes them, such as
         ``inputs=s1+s2 trees=10``."""

@@ -23,6 +23,7 @@ from dfcbench.cli.options import (
     open_archive,
     open_registry,
     parse_parameters,
+    sealed_registry,
 )
 from dfcbench.errors import UsageError
 
@@ -49,6 +50,8 @@ EXAMPLES = """Examples:
   dfcbench run --track 1 --method bag --split validation --data /data/DFC2020 -p clusters=48 --seed 1
 
   dfcbench run --track 1 --method my_method.py:MyMethod --limit 4 --dry-run
+
+  dfcbench run --track 1 --method their_method.py --sealed
 
 Common errors: a method that learns from high-resolution labels needs --track 2; Track 2 is scored on --split test only.
 """
@@ -87,6 +90,13 @@ def run(
         bool,
         typer.Option("--keep-probabilities", help="Keep the class probabilities too, for methods that build on them."),
     ] = False,
+    sealed: Annotated[
+        bool,
+        typer.Option(
+            "--sealed",
+            help="Run the method in a process that gets only what the track shows; the kernel guards the rest where it can.",
+        ),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
     submissions: SubmissionsOption = SUBMISSIONS,
     methods_dir: MethodsDirOption = None,
@@ -99,7 +109,13 @@ def run(
 
     terminal = Terminal()
     given, faults = parse_parameters(parameters)
+    archive, seal = None, None
     registry = open_registry(methods_dir)
+    if sealed:  # what is to be hidden is known before any method's process begins
+        seal = _offered(terminal)
+        registry.find(method)
+        archive = open_archive(data, terminal)
+        registry = sealed_registry(methods_dir, seal, archive, submissions, given)
     loaded = registry.load(method)
     try:  # every typo is told, at once, before any data are touched
         resolve_parameters(loaded.method, given, preset, demo=demo_at(data) is not None)
@@ -107,7 +123,7 @@ def run(
         faults.append(str(error))
     if faults:
         raise UsageError(" ".join(faults))
-    archive = open_archive(data, terminal)
+    archive = archive or open_archive(data, terminal)
     contest = FusionContest(archive, track, split, limit)
     params, chosen = resolve_parameters(loaded.method, given, preset, demo=archive.identity.demo)
     plan = Plan(
@@ -121,12 +137,14 @@ def run(
         submissions=submissions,
         registry=registry,
         overrides=given,
+        seal=seal,
     )
     plans = order(plan)
     for each in plans:
         each.contest.check(each.needs)
         _show_plan(each, state(each), terminal)
     found = state(plan)
+    registry.rest()
     if dry_run:
         return
     if if_exists is IfExists.skip and found != "new":
@@ -149,6 +167,19 @@ def perform(plan: Plan, terminal: Terminal, *, rerun: bool = False, keep_probabi
     return _execute(plan, terminal, rerun=rerun, keep_probabilities=keep_probabilities)
 
 
+def _offered(terminal: Terminal) -> str:
+    """The seal that this machine offers; a weaker one than the kernel's is told."""
+    from dfcbench.sealing.levels import KERNEL, lacking, offered
+
+    seal = offered()
+    if seal != KERNEL:
+        terminal.note(
+            f"Sealed: {seal}. The method gets a process of its own and no path to a hidden label, but files are not "
+            f"protected by the kernel, since {lacking()}."
+        )
+    return seal
+
+
 def cores() -> int:
     """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -159,17 +190,21 @@ def _execute(plan: Plan, terminal: Terminal, *, rerun: bool, keep_probabilities:
     from dfcbench.files import write_bytes
     from dfcbench.report.score_table import describe
     from dfcbench.report.submission_page import run_page
-    from dfcbench.runner import MAPLESS, execute, state
+    from dfcbench.runner import HALF_UNSEALED, MAPLESS, UNSEALED, execute, state
     from dfcbench.submission import ARTIFACTS, PAGE, Submission
 
     if _stands(plan, rerun=rerun, keep_probabilities=keep_probabilities):
         return Submission(plan.folder)
-    remake = not rerun and state(plan) == MAPLESS
+    found = state(plan)
+    remake = not rerun and found == MAPLESS
+    anew = rerun or found in (UNSEALED, HALF_UNSEALED)
     if remake:
         terminal.note(
             f"{plan.folder}: its scores are here, {_lacking(plan)}. Running it again; the scores stay until that is done."
         )
-    watch = _Watch(plan, terminal, fresh=rerun or remake)
+    if found in (UNSEALED, HALF_UNSEALED):
+        terminal.note(f"{plan.folder}: was made without this seal. It is set aside, and the run begins anew.")
+    watch = _Watch(plan, terminal, fresh=anew or remake)
     try:
         with terminal.progress():
             submission = execute(
@@ -251,6 +286,8 @@ def _illustrate(plan: Plan, submission: Submission) -> None:
 
 
 def _show_plan(plan: Plan, found: str, terminal: Terminal) -> None:
+    from dfcbench.sealing.levels import MEANINGS
+
     identity = plan.contest.archive.identity
     limit = f", {plan.contest.limit} of them" if plan.contest.limit else ""
     badges = f" [{', '.join(plan.badges)}]" if plan.badges else ""
@@ -262,10 +299,12 @@ def _show_plan(plan: Plan, found: str, terminal: Terminal) -> None:
         + ("" if plan.contest.has_reference else "; no reference labels here, so maps are made and not scored"),
         "preset": f"{plan.preset}: " + (", ".join(f"{k}={v}" for k, v in plan.parameters.items()) or "no parameters"),
         "runs on": f"{plan.device}, {plan.workers} worker(s), seed {plan.seed}",
+        "sealed": "" if plan.sealed is None else f"{plan.sealed}: {MEANINGS[plan.sealed]}",
         "folder": f"{plan.folder} ({found})",
     }
     for name, text in lines.items():
-        terminal.note(f"{name:>8}  {text}")
+        if text:
+            terminal.note(f"{name:>8}  {text}")
 
 
 def _show_result(plan: Plan, submission: Submission) -> None:

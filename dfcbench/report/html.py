@@ -20,6 +20,7 @@ from markupsafe import Markup
 from dfcbench.leaderboard import MAPS_BADGE, Leaderboard
 from dfcbench.report.tables import Cell, Kind, text_of
 from dfcbench.scheme import CLASSES, LandCover
+from dfcbench.sealing.levels import MEANINGS, badge
 from dfcbench.submission import TUNED_BADGE
 
 _BLUES = ("#f7fbff", "#deebf7", "#c6dbef", "#9ecae1", "#6baed6", "#4292c6", "#2171b5", "#08519c", "#08306b")
@@ -38,6 +39,7 @@ BADGES = {
     "HR labels": "learned from high-resolution labels",
     TUNED_BADGE: "used the scores of earlier submissions on the same split",
     MAPS_BADGE: "only the maps are known; they were not made here",
+    **{badge(level): meaning for level, meaning in MEANINGS.items()},
 }
 """What the badges mean."""
 
