@@ -341,6 +341,18 @@ def test_a_composed_run_is_as_sealed_as_its_parts_and_maps_alike(small, tmp_path
         registered_plan(small, tmp_path / "sealed", "mean", folders=(tmp_path / "methods",), params=named)
 
 
+def test_what_a_part_learned_may_be_read_under_the_seal_as_well(small, tmp_path):
+    (tmp_path / "methods").mkdir()
+    (tmp_path / "methods" / "composed.py").write_text(METHODS)
+    sealed = registered_plan(small, tmp_path / "sealed", "heir", folders=(tmp_path / "methods",))
+    run_all(sealed)
+    from tests.test_composition import plan_of
+
+    plain = plan_of(small, tmp_path / "methods", "heir")
+    run_all(plain)
+    assert results(plain.folder) == results(sealed.folder)
+
+
 # What went wrong keeps its name
 
 

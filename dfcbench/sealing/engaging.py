@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from dfcbench.contest import ContestView
-from dfcbench.errors import ContractError, UsageError
+from dfcbench.errors import ContractError, SubmissionError, UsageError
 from dfcbench.files import replacing
-from dfcbench.method import Contest, Method, PatchSet, Prediction, Reporter, RunContext
+from dfcbench.method import Contest, Method, PartMaps, PatchSet, Prediction, Reporter, RunContext
 from dfcbench.scheme import SCORED_CODES
 from dfcbench.sealing.compiled import hand_over
 from dfcbench.sealing.places import compiled_in, link_files, packages, places
@@ -100,6 +100,7 @@ def engaged(
     for folder in (made, scratch, fitted.absolute()):
         folder.mkdir(parents=True, exist_ok=True)
     largest = max((int(height) * int(width) for height, width in view.to_predict().shapes), default=0)
+    learned = {name: _learned(part) for name, part in run.parts.items()}
     most = max(4 * largest, _LARGEST_PATCH) * len(SCORED_CODES) * _BYTES
 
     def start() -> tuple[Process, Server]:
@@ -109,7 +110,8 @@ def engaged(
         writable = [home, made, scratch, fitted.absolute()]
         for package in packages(describer.entry):
             hand_over(package, compiled_in(home))
-        allowed = places(describer.entry, hidden, describer.files.values(), writable, run.device)
+        readable = [*describer.files.values(), *(folder for folder in learned.values() if folder is not None)]
+        allowed = places(describer.entry, hidden, readable, writable, run.device)
         process = Process(describer.entry, describer.level, allowed, home, most)
         try:
             server = Server(process, view, run.parts, reporter, standin.name)
@@ -129,7 +131,10 @@ def engaged(
                 workers=run.workers,
                 scratch=str(scratch),
                 artifacts=str(made),
-                parts={name: part.ids for name, part in run.parts.items()},
+                parts={
+                    name: {"ids": part.ids, "learned": None if learned[name] is None else str(learned[name])}
+                    for name, part in run.parts.items()
+                },
             )
             Conversation(process, server.answer, "constructor").next()
         except BaseException:
@@ -145,6 +150,14 @@ def engaged(
     finally:
         method.end(kindly=ended_well)
         _collect(made, artifacts)
+
+
+def _learned(part: PartMaps) -> Path | None:
+    """Where what the part learned lies; None if it is not there."""
+    try:
+        return part.learned.absolute()
+    except SubmissionError:
+        return None
 
 
 def _collect(made: Path, artifacts: Path) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfcbench.contest import ContestView
-from dfcbench.errors import ContractError, HiddenError
+from dfcbench.errors import ContractError, HiddenError, SubmissionError
 from dfcbench.method import Answer, Needs, PartMaps, Prediction
 from dfcbench.packed import Pack, PackFile
 from dfcbench.patches import LabelledPatchSet, PatchSet
@@ -83,12 +83,13 @@ class ShownServer:
 
 
 class ShownMaps(PartMaps):
-    """A part's maps, asked for one by one."""
+    """A part's maps, asked for one by one; what it learned may be read where it lies."""
 
-    def __init__(self, ask: Ask, name: str, ids: Iterable[str]) -> None:
+    def __init__(self, ask: Ask, name: str, ids: Iterable[str], learned: str | None) -> None:
         self._ask = ask
         self._name = name
         self._ids = tuple(ids)
+        self._learned = learned
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -102,6 +103,15 @@ class ShownMaps(PartMaps):
     def probabilities(self, patch_id: str) -> NDArray[np.float32]:
         """Probabilities (8, H, W) over ``SCORED_CODES``."""
         return self._ask("part", part=self._name, id=patch_id, what="probabilities").array()
+
+    @property
+    def learned(self) -> Path:
+        """Folder of what the part's method learned. Raises SubmissionError if it is not there."""
+        if self._learned is None:
+            raise SubmissionError(
+                f"{self._name}: what that part learned is not here. Run it again with --if-exists rerun."
+            )
+        return Path(self._learned)
 
 
 @dataclass(frozen=True, slots=True)

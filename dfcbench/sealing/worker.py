@@ -135,7 +135,7 @@ class _Worker:
             scratch=Path(about["scratch"]),
             artifacts=Path(about["artifacts"]),
             reporter=_Reports(self._channel),
-            parts={name: ShownMaps(ask, name, ids) for name, ids in about["parts"].items()},
+            parts={name: ShownMaps(ask, name, **part) for name, part in about["parts"].items()},
         )
 
     def fit(self, message: Message) -> None:
