@@ -71,9 +71,13 @@ def open_registry(folders: list[Path] | None) -> Registry:
     """All methods on offer, those in DFCBENCH_METHODS and ``folders`` included."""
     from dfcbench.registry import Registry
 
+    return Registry(methods_folders(folders))
+
+
+def methods_folders(folders: list[Path] | None) -> tuple[Path, ...]:
+    """The folders in DFCBENCH_METHODS, then ``folders``; each once, as absolute paths."""
     listed = [Path(part) for part in os.environ.get("DFCBENCH_METHODS", "").split(os.pathsep) if part]
-    unique = dict.fromkeys(path.expanduser().absolute() for path in [*listed, *(folders or [])])
-    return Registry(tuple(unique))
+    return tuple(dict.fromkeys(path.expanduser().absolute() for path in [*listed, *(folders or [])]))
 
 
 def parse_parameters(pairs: list[str] | None) -> tuple[dict[str, Any], list[str]]:
