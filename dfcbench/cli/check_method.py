@@ -65,8 +65,7 @@ def check(
     folders = methods_folders([*(context.obj or []), *(methods_dir or [])])
     with tempfile.TemporaryDirectory(prefix="dfcbench-check-", ignore_cleanup_errors=True) as folder:
         subject = Subject(name, Path(folder), parameters=given, preset=preset, folders=folders, side=side or SIDE)
-        if given or preset:
-            subject.params  # noqa: B018  a typo is told before anything is checked
+        subject.require_given()
         tell = None if as_json else lambda result: typer.echo(contract_table.lines(result))
         results = examine(subject, checks, tell)
         if as_json:

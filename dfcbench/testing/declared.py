@@ -165,16 +165,16 @@ def constructor(subject: Subject) -> None:
     _tell(faults)
 
 
-def light_import(subject: Subject) -> str | None:
+def light_import(subject: Subject) -> None:
     """Importing the method's module imports no heavy package."""
     report = _probed(subject)
     if not report["imported"]:
-        return None
+        return
     told = f"importing the module imports {', '.join(report['imported'])}"
     entry = [e for e in subject.registry.entries if e.name == subject.reference]
     if entry and entry[0].module is not None:
         raise Fault(told)
-    return f"{told}; it is a file of yours, so this costs nobody else"
+    raise Skip(f"{told}; it is a file of yours, so that this costs nobody else")
 
 
 def _probed(subject: Subject) -> dict[str, Any]:

@@ -74,9 +74,14 @@ def stop(subject: Subject) -> str:
     if os.name != "posix":
         raise Skip("this platform has no SIGINT for processes")
     whole = whole_run(subject)
-    submissions = _room(subject, "stopped")
-    stopped = [stage for stage in ("fit", "predict") if _stopped(subject, submissions, stage)]
-    _go_on(subject, whole, submissions, "stopped")
+    submissions, stopped = _room(subject, "stopped"), []
+    for stage in ("fit", "predict"):
+        if _stopped(subject, submissions, stage):
+            stopped.append(stage)
+        else:  # the run has come to its end
+            submissions = _room(subject, "stopped")
+    if stopped:
+        _go_on(subject, whole, submissions, f"stopped in {' and '.join(stopped)}")
     return f"stopped in {' and '.join(stopped)}" if stopped else "it was too quick to be stopped"
 
 

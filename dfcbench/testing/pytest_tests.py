@@ -13,10 +13,7 @@ from dfcbench.testing.check import Outcome
 from dfcbench.testing.examination import Examination
 from dfcbench.testing.subject import Subject
 
-ANY = "not-all-skipped"
-"""Name of the last test, which fails if no check passed: a method that was never looked at has proved nothing."""
-
-NAMES = (*(check.name for check in CHECKS), ANY)
+NAMES = tuple(check.name for check in CHECKS)
 
 
 def test_function(reference: str, preset: str | None, parameters: Mapping[str, Any]) -> Callable[..., None]:
@@ -27,7 +24,7 @@ def test_function(reference: str, preset: str | None, parameters: Mapping[str, A
     def test_contract(check: str, tmp_path_factory: pytest.TempPathFactory) -> None:
         if not examined:
             folder = tmp_path_factory.mktemp("dfcbench-contract")
-            examined.append(Examination(Subject(reference, folder, preset=preset, parameters=parameters)))
+            examined.append(begin(reference, folder, preset, parameters))
         require(examined[0], check)
 
     return test_contract
@@ -36,21 +33,22 @@ def test_function(reference: str, preset: str | None, parameters: Mapping[str, A
 test_function.__test__ = False  # type: ignore[attr-defined]  # it makes tests, and is none
 
 
+def begin(
+    reference: str, folder: Path, preset: str | None, parameters: Mapping[str, Any], folders: tuple[Path, ...] = ()
+) -> Examination:
+    """An examination of a method, whose contests and runs go to ``folder``.
+
+    Raises PluginError if there is no such method, UsageError if it does not take what is given.
+    """
+    subject = Subject(reference, folder, preset=preset, parameters=parameters, folders=folders)
+    subject.require_given()
+    return Examination(subject)
+
+
 def require(examination: Examination, name: str) -> None:
     """Pass, fail or skip the running test as the check does."""
-    if name == ANY:
-        if not any(examination.result(check).outcome is Outcome.passed for check in CHECKS):
-            pytest.fail("no check passed, so nothing is known of this method", pytrace=False)
-        return
     result = examination.result(BY_NAME[name])
     if result.outcome is Outcome.skipped:
         pytest.skip(result.seen)
     if result.outcome is Outcome.failed:
         pytest.fail(f"{result.check.proves}: no\n  seen: {result.seen}\n  remedy: {result.check.remedy}", pytrace=False)
-
-
-def examination_of(
-    reference: str, folder: Path, preset: str | None, parameters: Mapping[str, Any], folders: tuple[Path, ...]
-) -> Examination:
-    """An examination of a method, whose contests and runs go to ``folder``."""
-    return Examination(Subject(reference, folder, preset=preset, parameters=parameters, folders=folders))

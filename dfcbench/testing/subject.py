@@ -112,6 +112,11 @@ class Subject:
         """The parameters of every run. Raises UsageError if there is no such set of parameters."""
         return self._resolved[0]
 
+    def require_given(self) -> None:
+        """Raise UsageError if parameters or a preset were given that the method does not take: no fault of the method."""
+        if self.parameters or self.asked_preset:
+            self._resolved  # noqa: B018
+
     @property
     def preset(self) -> str:
         """The preset's name."""
