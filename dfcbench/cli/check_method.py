@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,12 @@ from dfcbench.cli.app import reported
 from dfcbench.cli.methods import methods_app
 from dfcbench.cli.options import MethodsDirOption, methods_folders, parse_parameters
 from dfcbench.errors import ContractError, UsageError
+
+if TYPE_CHECKING:
+    from dfcbench.testing.check import Result
+
+LONG = 15.0
+"""Seconds of a fit after which it is told that a dozen take minutes."""
 
 EXAMPLES = """Examples:
 
@@ -66,7 +72,17 @@ def check(
     with tempfile.TemporaryDirectory(prefix="dfcbench-check-", ignore_cleanup_errors=True) as folder:
         subject = Subject(name, Path(folder), parameters=given, preset=preset, folders=folders, side=side or SIDE)
         subject.require_given()
-        tell = None if as_json else lambda result: typer.echo(contract_table.lines(result))
+
+        def tell(result: Result) -> None:
+            if not as_json:
+                typer.echo(contract_table.lines(result))
+            if result.check.name == "runs" and result.seconds > LONG:
+                typer.echo(
+                    f"One fit with its maps takes {result.seconds:.0f} s, and about ten are to come. Smaller parameters "
+                    "(-p) make them short.",
+                    err=True,
+                )
+
         results = examine(subject, checks, tell)
         if as_json:
             typer.echo(contract_table.as_json(subject, results))

@@ -107,12 +107,22 @@ def writes(watch: Heard) -> Iterator[None]:
         _sink = former
 
 
+_CACHES = ("XDG_CACHE_HOME", "MPLCONFIGDIR", "NUMBA_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR")
+_TORCH_CACHE = "torchinductor_*"
+"""Folder in the temporary one that torch makes for itself when parts of it are imported; with the user's name."""
+
+
 def strangers(paths: list[str], allowed: list[Path]) -> list[str]:
     """Those of the paths that lie outside the allowed folders, and are no cache of Python or a library."""
-    caches = [Path.home() / ".cache", Path.home() / ".config" / "matplotlib", Path("/dev"), Path("/proc")]
-    caches += [
-        Path(os.environ[name]) for name in ("XDG_CACHE_HOME", "MPLCONFIGDIR", "NUMBA_CACHE_DIR") if name in os.environ
+    home, temporary = Path.home(), Path(tempfile.gettempdir())
+    caches = [
+        home / ".cache",
+        home / ".config" / "matplotlib",
+        Path("/dev"),
+        Path("/proc"),
+        *temporary.glob(_TORCH_CACHE),
     ]
+    caches += [Path(os.environ[name]) for name in _CACHES if name in os.environ]
     places = [place.resolve() for place in (*allowed, *caches)]
     found = []
     for path in dict.fromkeys(paths):
