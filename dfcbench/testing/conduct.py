@@ -44,9 +44,7 @@ def silent(subject: Subject) -> None:
 def writes(subject: Subject) -> None:
     """It writes to its scratch folder, its artifacts and what it saves, and nowhere else."""
     trial = subject.first
-    allowed = [trial.folder / name for name in ("scratch", "artifacts", "fitted")]
-    if subject.needs.feedback:
-        allowed.append(trial.folder / "feedback.json")
+    allowed = [trial.folder / name for name in ("scratch", "artifacts", "fitted", "server")]
     places = strangers(trial.watch.written, allowed)
     places += trial.stray
     if places:

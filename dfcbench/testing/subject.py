@@ -184,7 +184,7 @@ class Subject:
         """
         folder = self.place(name)
         contest = self.contest(variant)
-        server = Feedback(contest.reference, folder / "feedback.json") if self.needs.feedback else None
+        server = Feedback(contest.reference, folder / "server" / "feedback.json") if self.needs.feedback else None
         run = self.run(folder, parts_of or variant, workers)
         view = contest.view(self.needs, watched, server) if eye else contest.view(self.needs, feedback=server)
         (folder / "fitted").mkdir()
