@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from dfcbench.testing import contract_tests
 from dfcbench.testing.catalogue import CHECKS
 from dfcbench.testing.check import Outcome, Result
 from dfcbench.testing.examination import examine, keeps_contract
@@ -14,6 +15,10 @@ from tests.contract_plugins import GOOD, broken
 
 PROCESSES = ("constructor", "light-import", "new-process", "resume", "stop")
 """Checks that start processes, which takes seconds."""
+
+
+test_low_resolution_labels = contract_tests("low-resolution-labels")
+test_bag = contract_tests("bag", sweeps=3, clusters=8, bags=8, prediction_passes=1)
 
 
 def subject_of(source: str, folder: Path, **options) -> Subject:
