@@ -47,3 +47,9 @@ class HiddenError(DfcbenchError, AttributeError):
     """The track's rules hide what was asked for. An AttributeError, so that ``hasattr`` answers False."""
 
     exit_code = 5
+
+
+class NotFittedError(DfcbenchError, AttributeError):
+    """A method was asked for what fit learns before it was fitted. An AttributeError, so that ``hasattr`` answers False."""
+
+    exit_code = 5

@@ -24,6 +24,7 @@ from .channels import CHANNELS, ChannelNames, Channels, ChannelWeights, inputs_o
 from .epitome_labels import class_positions, label_em
 from .epitome_model import EpitomeModel
 from .label_prior import SMOOTHING, smoothed_prior
+from .networks.torch_state import THREADS_TOLD, TRAINING_THREADS
 from .windows import Side
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class EpitomeParams(Params):
     batch_size: int = Field(256, ge=1, description="windows in a batch; the worst-modelled quarter is learned from")
     learning_rate: float = Field(0.003, gt=0, description="of Adam")
     precision_rate: float = Field(0.003, gt=0, description="of Adam for the inverse variances, which run from 1 to 100")
+    threads: int = Field(TRAINING_THREADS, ge=1, description=THREADS_TOLD)
     embedding_windows: int = Field(200_000, ge=1, description="windows sampled for the label embedding")
     positions: Literal["balanced", "observed"] = Field(
         "balanced", description="p(u|c): positions weighted alike, as published, or by how often they are used"
@@ -135,6 +137,7 @@ class Epitome(Method):
             batch_size=params.batch_size,
             learning_rate=params.learning_rate,
             precision_rate=params.precision_rate,
+            threads=params.threads,
         )
 
         def windows(n: int, images: int, generator: np.random.Generator) -> NDArray[np.float32]:

@@ -35,7 +35,7 @@ from .channels import CHANNELS, WHOLE, ChannelNames, Channels, inputs_of
 from .networks.data import moments
 from .networks.optimisers import Schedule
 from .networks.smoother import smoother
-from .networks.torch_state import initialised, threads, weights_of, with_weights
+from .networks.torch_state import THREADS_TOLD, TRAINING_THREADS, initialised, threads, weights_of, with_weights
 from .networks.training import train
 
 _KEPT_BYTES = 512 * 2**20
@@ -57,6 +57,7 @@ class SmoothingParams(Params):
     batch: int = Field(32, ge=1, description="chips in a batch")
     learning_rate: float = Field(1e-3, gt=0, description="of AdamW, falling to 0 along a half cosine")
     weight_decay: float = Field(0.01, ge=0, description="of AdamW; torch's default")
+    threads: int = Field(TRAINING_THREADS, ge=1, description=THREADS_TOLD)
 
 
 class NeuralSmoothing(Method):
@@ -100,7 +101,8 @@ class NeuralSmoothing(Method):
             steps = min(steps, params.most_steps)
         chips = _Chips(patches, self._scaled, run.parts["ensemble"], size, params.batch, params.targets == "hard")
         network = self._network(run.generator("smoothing", "weights"))
-        train(network, chips, Schedule(steps, params.learning_rate, params.weight_decay), run, "smoothing")
+        schedule = Schedule(steps, params.learning_rate, params.weight_decay, threads=params.threads)
+        train(network, chips, schedule, run, "smoothing")
         self.weights_ = weights_of(network)
 
     def predict(self, patches: PatchSet, run: RunContext) -> Iterator[Prediction]:
@@ -108,10 +110,14 @@ class NeuralSmoothing(Method):
         import torch
 
         network = with_weights(self._network(run.generator("smoothing", "weights")), self.weights_, run.device)
-        with torch.inference_mode(), threads(run):
-            for patch in patches:
-                x = torch.from_numpy(self._scaled(patch)[np.newaxis]).to(run.device)
-                yield Prediction(patch.id, network(x).softmax(dim=1)[0].cpu().numpy())
+
+        def one(patch: Patch) -> Prediction:
+            x = torch.from_numpy(self._scaled(patch)[np.newaxis]).to(run.device)
+            with torch.inference_mode():
+                return Prediction(patch.id, network(x).softmax(dim=1)[0].cpu().numpy())
+
+        with threads(1):  # threads over patches scale, threads inside one do not
+            yield from run.map(one, patches)
 
     def _scaled(self, patch: Patch, window: tuple[slice, slice] = WHOLE) -> NDArray[np.float32]:
         x = Channels(self.params.channels)(patch, window)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,6 +47,15 @@ def test_the_adapters_of_the_readme_run_and_are_short(dfcbench, small_root, kind
     dfcbench("run", "--track", 1, "--method", method, *options, "--data", small_root)
     assert f"--method {method} -p" in TEXT
     assert len([line for line in source.splitlines() if line.strip()]) < 20
+
+
+def test_the_plug_in_of_the_readme_keeps_the_contract_as_the_readme_s_test_file_finds(tmp_path):
+    (tmp_path / "threshold.py").write_text(block("plug-in"))
+    (tmp_path / "test_threshold.py").write_text(block("contract"))
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_threshold.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"3\d passed, 1 skipped", done.stdout), done.stdout
 
 
 @pytest.mark.parametrize("command", sorted(set(commands())))

@@ -192,6 +192,15 @@ def test_training_leaves_torch_s_generator_and_threads_as_they_were(tmp_path: Pa
     assert torch.get_num_threads() == 1
 
 
+@pytest.mark.parametrize("workers", [1, 4])
+def test_training_has_torch_threads_of_its_own_whatever_the_workers(tmp_path: Path, workers: int) -> None:
+    seen: set[int] = set()
+    net = network()
+    net.register_forward_hook(lambda *_: seen.add(torch.get_num_threads()))
+    train(net, halves, Schedule(3, 1e-2, threads=3), RunContext(scratch=tmp_path, workers=workers), "net")
+    assert seen == {3}
+
+
 def test_the_batch_of_a_step_does_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
     made: dict[int, dict[int, np.ndarray]] = {1: {}, 4: {}}
     for workers, batches in made.items():

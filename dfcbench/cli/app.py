@@ -123,6 +123,6 @@ def _end(message: str, code: int) -> NoReturn:
 
 def main() -> None:
     """Entry point of the ``dfcbench`` command."""
-    from dfcbench.cli import board, compare, data, methods, predict, run, submission, table, ui  # noqa: F401  they add their commands
+    from dfcbench.cli import board, check_method, compare, data, methods, predict, run, submission, table, ui  # noqa: F401  they add their commands
 
     app()

@@ -71,7 +71,7 @@ def open_registry(folders: list[Path] | None) -> Registry:
     """All methods on offer, those in DFCBENCH_METHODS and ``folders`` included."""
     from dfcbench.registry import Registry
 
-    return Registry(method_folders(folders))
+    return Registry(methods_folders(folders))
 
 
 def sealed_registry(
@@ -81,11 +81,11 @@ def sealed_registry(
     from dfcbench.sealing.places import hidden_places
     from dfcbench.sealing.standin import SealedRegistry
 
-    return SealedRegistry(method_folders(folders), seal, hidden_places(archive, submissions), given)
+    return SealedRegistry(methods_folders(folders), seal, hidden_places(archive, submissions), given)
 
 
-def method_folders(folders: list[Path] | None) -> tuple[Path, ...]:
-    """Folders with methods: those in DFCBENCH_METHODS and ``folders``, each once."""
+def methods_folders(folders: list[Path] | None) -> tuple[Path, ...]:
+    """The folders in DFCBENCH_METHODS, then ``folders``; each once, as absolute paths."""
     listed = [Path(part) for part in os.environ.get("DFCBENCH_METHODS", "").split(os.pathsep) if part]
     return tuple(dict.fromkeys(path.expanduser().absolute() for path in [*listed, *(folders or [])]))
 
