@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dfcbench.contest import ContestView
-from dfcbench.errors import ContractError, UsageError
+from dfcbench.errors import ContractError, DfcbenchError, MethodCrash, UsageError
 from dfcbench.files import replacing
 from dfcbench.method import Contest, Method, PatchSet, Prediction, Reporter, RunContext
 from dfcbench.scheme import SCORED_CODES
@@ -132,9 +132,14 @@ def engaged(
                 parts={name: part.ids for name, part in run.parts.items()},
             )
             Conversation(process, server.answer, "constructor").next()
-        except BaseException:
+        except DfcbenchError:
             process.end()
             raise
+        except BaseException as error:
+            process.end()
+            if not isinstance(error, Exception):
+                raise
+            raise MethodCrash(f"{standin.name}: its constructor raised {type(error).__name__}: {error}.") from error
         return process, server
 
     method = SealedMethod(start, standin.name)

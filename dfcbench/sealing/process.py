@@ -143,13 +143,14 @@ class Conversation:
         while True:
             try:
                 message = self._process.channel.receive()
+                if message.kind not in ("prediction", "done", "failed"):
+                    self._answer(message)
+                    continue
             except Ended:
                 raise failures.ended(self._process.name, self._call, self._process.status()) from None
             if message.kind == "failed":
                 raise failures.rebuilt(message.text("error"), message.text("message"), message.text("traceback"))
-            if message.kind in ("prediction", "done"):
-                return message
-            self._answer(message)
+            return message
 
 
 class _Printed:
