@@ -171,9 +171,7 @@ class _Printed:
     def _read(self) -> None:
         with contextlib.suppress(OSError, ValueError), self._pipe as pipe:
             while line := pipe.readline(_MOST_LINE):
-                text = "".join(
-                    c if c.isprintable() or c == "\t" else " " for c in line.decode(errors="replace")
-                ).rstrip()
+                text = failures.printable(line.decode(errors="replace")).rstrip()
                 if text:
                     log.info("%s printed: %s", self._name, text)
                     self.last = [*self.last[1 - _TAIL :], text]
