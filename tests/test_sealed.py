@@ -141,6 +141,7 @@ def test_errors_cross_by_name_and_text():
     assert (type(other).__name__, str(other)) == ("ZeroDivisionError", "by zero")
     assert isinstance(other, Exception)
     assert type(failures.rebuilt("no name; at all", "x")).__name__ == "Exception"
+    assert str(failures.rebuilt("UsageError", "a\x1b]0;title\x07b\nc")) == "a ]0;title b\nc"
 
     class Mute(Exception):
         def __str__(self) -> str:

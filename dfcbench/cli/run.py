@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
+from contextlib import ExitStack
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -116,35 +117,36 @@ def run(
         registry.find(method)
         archive = open_archive(data, terminal)
         registry = sealed_registry(methods_dir, seal, archive, submissions, given)
-    loaded = registry.load(method)
-    try:  # every typo is told, at once, before any data are touched
-        resolve_parameters(loaded.method, given, preset, demo=demo_at(data) is not None)
-    except UsageError as error:
-        faults.append(str(error))
-    if faults:
-        raise UsageError(" ".join(faults))
-    archive = archive or open_archive(data, terminal)
-    contest = FusionContest(archive, track, split, limit)
-    params, chosen = resolve_parameters(loaded.method, given, preset, demo=archive.identity.demo)
-    plan = Plan(
-        contest=contest,
-        loaded=loaded,
-        params=params,
-        preset=chosen,
-        seed=seed,
-        device=resolve_device(device),
-        workers=workers or cores(),
-        submissions=submissions,
-        registry=registry,
-        overrides=given,
-        seal=seal,
-    )
-    plans = order(plan)
-    for each in plans:
-        each.contest.check(each.needs)
-        _show_plan(each, state(each), terminal)
-    found = state(plan)
-    registry.rest()
+    with ExitStack() as planning:
+        planning.callback(registry.rest)
+        loaded = registry.load(method)
+        try:  # every typo is told, at once, before any data are touched
+            resolve_parameters(loaded.method, given, preset, demo=demo_at(data) is not None)
+        except UsageError as error:
+            faults.append(str(error))
+        if faults:
+            raise UsageError(" ".join(faults))
+        archive = archive or open_archive(data, terminal)
+        contest = FusionContest(archive, track, split, limit)
+        params, chosen = resolve_parameters(loaded.method, given, preset, demo=archive.identity.demo)
+        plan = Plan(
+            contest=contest,
+            loaded=loaded,
+            params=params,
+            preset=chosen,
+            seed=seed,
+            device=resolve_device(device),
+            workers=workers or cores(),
+            submissions=submissions,
+            registry=registry,
+            overrides=given,
+            seal=seal,
+        )
+        plans = order(plan)
+        for each in plans:
+            each.contest.check(each.needs)
+            _show_plan(each, state(each), terminal)
+        found = state(plan)
     if dry_run:
         return
     if if_exists is IfExists.skip and found != "new":

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dfcbench.contest import ContestView
-from dfcbench.errors import ContractError, SubmissionError, UsageError
+from dfcbench.errors import ContractError, DfcbenchError, MethodCrash, SubmissionError, UsageError
 from dfcbench.files import replacing
 from dfcbench.method import Contest, Method, PartMaps, PatchSet, Prediction, Reporter, RunContext
 from dfcbench.scheme import SCORED_CODES
@@ -137,9 +137,14 @@ def engaged(
                 },
             )
             Conversation(process, server.answer, "constructor").next()
-        except BaseException:
+        except DfcbenchError:
             process.end()
             raise
+        except BaseException as error:
+            process.end()
+            if not isinstance(error, Exception):
+                raise
+            raise MethodCrash(f"{standin.name}: its constructor raised {type(error).__name__}: {error}.") from error
         return process, server
 
     method = SealedMethod(start, standin.name)

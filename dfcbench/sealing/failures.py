@@ -30,10 +30,16 @@ def rebuilt(error: str, message: str, trace: str = "") -> Exception:
     """An exception to raise in this process: dfcbench's own type if it has that name, else a new one of that name."""
     name = error if re.fullmatch(r"[A-Za-z_]\w{0,99}", error) else "Exception"
     kind = _HARNESS.get(name)
-    made: Exception = kind(message) if kind is not None else type(name, (Exception,), {})(message)
+    text = printable(message)
+    made: Exception = kind(text) if kind is not None else type(name, (Exception,), {})(text)
     if trace:
-        made.add_note(f"In the method's process:\n{trace}")
+        made.add_note(f"In the method's process:\n{printable(trace)}")
     return made
+
+
+def printable(text: str) -> str:
+    """Text that does nothing to a terminal but show itself."""
+    return "".join(c if c.isprintable() or c in "\n\t" else " " for c in text)
 
 
 def ended(method: str, call: str, status: int | None) -> MethodCrash:

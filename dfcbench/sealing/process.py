@@ -143,13 +143,14 @@ class Conversation:
         while True:
             try:
                 message = self._process.channel.receive()
+                if message.kind not in ("prediction", "done", "failed"):
+                    self._answer(message)
+                    continue
             except Ended:
                 raise failures.ended(self._process.name, self._call, self._process.status()) from None
             if message.kind == "failed":
                 raise failures.rebuilt(message.text("error"), message.text("message"), message.text("traceback"))
-            if message.kind in ("prediction", "done"):
-                return message
-            self._answer(message)
+            return message
 
 
 class _Printed:
@@ -170,9 +171,7 @@ class _Printed:
     def _read(self) -> None:
         with contextlib.suppress(OSError, ValueError), self._pipe as pipe:
             while line := pipe.readline(_MOST_LINE):
-                text = "".join(
-                    c if c.isprintable() or c == "\t" else " " for c in line.decode(errors="replace")
-                ).rstrip()
+                text = failures.printable(line.decode(errors="replace")).rstrip()
                 if text:
                     log.info("%s printed: %s", self._name, text)
                     self.last = [*self.last[1 - _TAIL :], text]

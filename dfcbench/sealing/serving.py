@@ -19,6 +19,7 @@ from dfcbench.errors import ContractError, DataError, DfcbenchError, HiddenError
 from dfcbench.method import PartMaps, Prediction, Reporter
 from dfcbench.patches import LabelledPatchSet, PatchSet
 from dfcbench.records import MODALITIES
+from dfcbench.sealing import failures
 from dfcbench.sealing.process import Process
 from dfcbench.sealing.wire import Message
 
@@ -82,7 +83,8 @@ class Server:
         self._process.channel.send("refused", error=type(error).__name__, message=str(error))
 
     def _advance(self, message: Message) -> None:
-        self._reporter.advance(message.text("label"), message.whole("done"), message.number_or_none("total"))
+        label = failures.printable(message.text("label"))
+        self._reporter.advance(label, message.whole("done"), message.number_or_none("total"))
 
     def _metrics(self, message: Message) -> None:
         values = message.mapping("values")
@@ -92,7 +94,7 @@ class Server:
 
     def _log(self, message: Message) -> None:
         level = message.whole("level")
-        log.log(level if level in _LEVELS else logging.INFO, "%s", message.text("text"))
+        log.log(level if level in _LEVELS else logging.INFO, "%s", failures.printable(message.text("text")))
 
     def _set(self, message: Message) -> tuple[PatchSet, int]:
         """The set that a question is about, and a row of it."""

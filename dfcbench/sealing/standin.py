@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import json
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -69,7 +68,7 @@ class Describer:
         self.level = level
         self.files = files
         self._hidden = hidden
-        self._home: Path | None = None
+        self._home: tempfile.TemporaryDirectory[str] | None = None
         self._process: Process | None = None
         self._answers: dict[str, Message] = {}
         self._rested = False
@@ -98,14 +97,15 @@ class Describer:
         if process is not None:
             process.end()
         if self._home is not None:
-            shutil.rmtree(self._home, ignore_errors=True)
+            self._home.cleanup()
 
     def _start(self) -> None:
-        self._home = Path(tempfile.mkdtemp(prefix="dfcbench-sealed-")).resolve()
+        self._home = tempfile.TemporaryDirectory(prefix="dfcbench-sealed-", ignore_cleanup_errors=True)
+        home = Path(self._home.name).resolve()
         try:
-            link_files(self.files, self._home)
-            allowed = places(self.entry, self._hidden, self.files.values(), [self._home])
-            self._process = Process(self.entry, self.level, allowed, self._home, most_bytes=0)
+            link_files(self.files, home)
+            allowed = places(self.entry, self._hidden, self.files.values(), [home])
+            self._process = Process(self.entry, self.level, allowed, home, most_bytes=0)
         except BaseException:
             self.rest()
             raise
