@@ -178,12 +178,8 @@ BROKEN: dict[str, list[tuple[str, str]]] = {
         ("        return np.concatenate", "        patch.s2.reshape(13, 64, 64)\n        return np.concatenate")
     ],
     "resume": [
-        _after_fit(
-            """kept = run.load_checkpoint("times") or 0
-        run.save_checkpoint("times", 1)
-        time.sleep(0.6)
-        self.means_ = np.roll(self.means_, kept, axis=0)"""
-        )
+        _before_fit("kept = run.load_checkpoint('times') or 0\n        run.save_checkpoint('times', 1)"),
+        _after_fit("time.sleep(0.6)\n        self.means_ = np.roll(self.means_, kept, axis=0)"),
     ],
     "stop": [
         ("            x, low =", "            try:\n                x, low ="),

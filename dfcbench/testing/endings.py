@@ -16,6 +16,9 @@ from dfcbench.testing.subject import SEED, Subject
 STOP_SECONDS = 10.0
 """From Ctrl-C to the end of the process: a third of the 30 s that batch systems (Slurm's KillWait, Kubernetes' grace period)
 leave by default between asking a process to end and killing it."""
+LONGEST, TIMES = 120.0, 30.0
+"""Seconds that a process may take, and how many times what the run took in this process may come to them: it starts anew,
+it may compile, and the machine may be busy. What takes longer hangs."""
 INTERRUPTED = 130
 """Exit code of a run that ended because it was asked to."""
 
@@ -35,7 +38,7 @@ def whole_run(subject: Subject) -> Run:
 
 def _whole(subject: Subject) -> Run:
     submissions = _room(subject, "whole")
-    child = Child(subject.order(submissions))
+    child = _child(subject, submissions)
     done = child.wait()
     return Run(submissions, done, child.events)
 
@@ -57,7 +60,7 @@ def resume(subject: Subject) -> str:
 
 
 def _killed(subject: Subject, submissions: Path, event: str, wait: float, when: str) -> str:
-    child = Child(subject.order(submissions))
+    child = _child(subject, submissions)
     if not child.until(event):
         done = child.wait()
         if done.code:
@@ -86,7 +89,7 @@ def stop(subject: Subject) -> str:
 
 
 def _stopped(subject: Subject, submissions: Path, stage: str) -> bool:
-    child = Child(subject.order(submissions, interrupt=stage))
+    child = _child(subject, submissions, interrupt=stage)
     if not child.until("interrupted"):
         done = child.wait()
         if done.code:
@@ -107,13 +110,19 @@ def _stopped(subject: Subject, submissions: Path, stage: str) -> bool:
 
 def _go_on(subject: Subject, whole: Run, submissions: Path, how: str) -> None:
     """Run to the end; raise Fault unless that gives what the whole run gave."""
-    done = Child(subject.order(submissions)).wait()
+    done = _child(subject, submissions).wait()
     if done.code:
         raise Fault(f"{how}, the run does not go on: exit code {done.code}: {done.said}")
     wanted, found = results(whole.submissions), results(submissions)
     unlike = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
     if unlike:
         raise Fault(f"{how}, and gone on: {len(unlike)} of {len(wanted)} files differ, such as {unlike[0]}")
+
+
+def _child(subject: Subject, submissions: Path, interrupt: str = "") -> Child:
+    """A process that makes the run, or goes on with it."""
+    limit = LONGEST + TIMES * subject.first.seconds
+    return Child(subject.order(submissions, interrupt=interrupt), limit)
 
 
 def _room(subject: Subject, name: str) -> Path:

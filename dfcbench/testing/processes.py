@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -54,9 +55,14 @@ class Event:
 
 
 class Child:
-    """A process at an order. Its events are read as they come; what it prints otherwise is passed over."""
+    """A process at an order. Its events are read as they come; what it prints otherwise is passed over.
 
-    def __init__(self, order: Order) -> None:
+    limit: seconds after which it is killed, lest it hang for ever.
+    """
+
+    def __init__(self, order: Order, limit: float | None = None) -> None:
+        self._limit = limit
+        self._hung = False
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  closed when the process is waited for
         path = [entry or str(Path.cwd()) for entry in sys.path]
         self._process = subprocess.Popen(
@@ -77,14 +83,26 @@ class Child:
         self._process.stdin.write(json.dumps(asdict(order)))
         self._process.stdin.close()
         self.events: list[Event] = []
+        self._timer = threading.Timer(limit or 0.0, self._end)
+        self._timer.daemon = True
+        if limit is not None:
+            self._timer.start()
+
+    def _end(self) -> None:
+        self._hung = True
+        self._process.kill()
 
     def __iter__(self) -> Iterator[Event]:
         """Events until the process ends."""
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if line.startswith(MARK):
-                self.events.append(Event(line.removeprefix(MARK).strip()))
-                yield self.events[-1]
+        try:
+            for line in self._process.stdout:
+                if line.startswith(MARK):
+                    self.events.append(Event(line.removeprefix(MARK).strip()))
+                    yield self.events[-1]
+        except KeyboardInterrupt:
+            self._process.kill()
+            raise
 
     def until(self, text: str) -> bool:
         """Wait for an event; False if the process ended without it."""
@@ -105,6 +123,7 @@ class Child:
             self._process.kill()
             raise TimeoutError(f"no end within {seconds:g} s") from error
         finally:
+            self._timer.cancel()
             self._process.kill()
             self._process.wait()
             assert self._process.stdout is not None
@@ -116,6 +135,8 @@ class Child:
         self._errors.seek(0)
         lines = self._errors.read().decode("utf-8", "replace").strip().splitlines()
         self._errors.close()
+        if self._hung:
+            return f"it was killed, as it took more than {self._limit:.0f} s"
         return lines[-1] if lines else ""
 
 

@@ -40,7 +40,8 @@ def begin(
 
     Raises PluginError if there is no such method, UsageError if it does not take what is given.
     """
-    subject = Subject(reference, folder, preset=preset, parameters=parameters, folders=folders)
+    contests = folder.parent / "dfcbench-contests"  # shared by all methods of a run of pytest
+    subject = Subject(reference, folder, preset=preset, parameters=parameters, folders=folders, contests=contests)
     subject.require_given()
     return Examination(subject)
 

@@ -66,7 +66,8 @@ class Subject:
     """A method's class under some parameters. ``folder`` takes contests and runs, and is the caller's to remove.
 
     parameters: those given; ``preset``: by default quick, where the method has it. folders: where methods are looked up
-    besides. side: of the patches, for a method that takes no others. Raises PluginError if the method cannot be loaded.
+    besides. side: of the patches, for a method that takes no others. contests: where the contests lie, or are to be written,
+    by default in ``folder``; several subjects may share them. Raises PluginError if the method cannot be loaded.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Subject:
         preset: str | None = None,
         folders: tuple[Path, ...] = (),
         side: int = SIDE,
+        contests: Path | None = None,
     ) -> None:
         self.reference = reference
         self.folder = folder
@@ -85,6 +87,7 @@ class Subject:
         self.asked_preset = preset
         self.folders = folders
         self.side = side
+        self.contests = contests or folder / "contests"
         self.registry = Registry(folders)
         self.loaded: Loaded = self.registry.load(reference)
         self._parts: dict[str, dict[str, PartMaps]] = {}
@@ -150,10 +153,14 @@ class Subject:
 
     def contest(self, variant: Variant = EASY) -> FusionContest:
         """The contest's variant on the method's track, written when first asked for."""
-        root = self.folder / "contests" / variant.name
-        if not root.exists():
-            write(root, variant, self.side)
-        return FusionContest(Archive.open(root), self.track, "test")
+
+        def find() -> FusionContest:
+            root = self.contests / f"{variant.name}-{self.side}"
+            if not root.exists():
+                write(root.with_name(f"{root.name}.part"), variant, self.side).rename(root)
+            return FusionContest(Archive.open(root), self.track, "test")
+
+        return self.once(f"contest {variant.name}", find)
 
     def shown(self, variant: Variant = EASY) -> PatchSet:
         """The scored patches as the method sees them."""
