@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -26,7 +27,9 @@ from dfcbench.answers import checked
 from dfcbench.contest import ContestView
 from dfcbench.errors import DataError, DfcbenchError, MethodCrash, SubmissionError, UsageError
 from dfcbench.feedback import Feedback
-from dfcbench.files import TEMPORARY, cache_directory, unwritable, writable_folder, write_json
+from dfcbench.files import TEMPORARY, cache_directory, disk_refuses, unwritable, writable_folder, write_json
+from dfcbench.learned import damaged, mark_whole
+from dfcbench.logs import LogFile
 from dfcbench.maps import (
     SubmissionMaps,
     as_probabilities,
@@ -96,7 +99,7 @@ def state(plan: Plan) -> str:
         return "new"
     try:
         submission = Submission(folder)
-        if not submission.finished:
+        if not submission.finished or submission.key != plan.key:
             return "unfinished"
         submission.check()
     except SubmissionError:  # none yet, or damaged: what is wrong is written anew at the end of the run
@@ -158,7 +161,8 @@ def execute(
                 return Submission(folder)
             (folder / FAILURE).unlink(missing_ok=True)
             try:
-                _Run(plan, observer, keep_probabilities, remake=found == MAPLESS).go(illustrate)
+                with _told_of_the_disk(folder):
+                    _Run(plan, observer, keep_probabilities, remake=found == MAPLESS).go(illustrate)
             except DfcbenchError as error:
                 log.error("%s", error, exc_info=error)
                 if found != MAPLESS:  # its former result stands
@@ -256,6 +260,8 @@ class _Run:
         done = fitted / FITTED_MARK
         if done.exists():
             try:
+                if lost := damaged(fitted, done):
+                    raise ValueError(f"{lost} is damaged")
                 self.method.load(fitted)
                 return
             except Exception as error:
@@ -268,7 +274,7 @@ class _Run:
         fitted.mkdir(parents=True, exist_ok=True)
         with self._guarded("save"):
             self.method.save(fitted)
-        write_json(done, {})
+        mark_whole(fitted, done)
 
     def _predict(self, patches: PatchSet, run: RunContext) -> None:
         self.observer.stage("predict")
@@ -288,7 +294,19 @@ class _Run:
     def _is_mapped(self, patch_id: str) -> bool:
         if self.keep_probabilities and not probabilities_path(self.folder, patch_id).exists():
             return False
-        return map_path(self.folder, patch_id).exists()
+        return self._is_sound(map_path(self.folder, patch_id))
+
+    def _is_sound(self, path: Path) -> bool:
+        """Whether the map is there and can be read; one that a failing disk spoilt is taken away, to be made again."""
+        if not path.exists():
+            return False
+        try:
+            rasters.read(path)
+        except DataError as error:
+            log.warning("%s It is made again.", error)
+            path.unlink(missing_ok=True)
+            return False
+        return True
 
     def _write(self, patch: Patch, prediction: Prediction, labels: NDArray[np.uint8]) -> None:
         if self.keep_probabilities:
@@ -321,6 +339,8 @@ class _Run:
         except (DfcbenchError, KeyboardInterrupt):
             raise
         except (Exception, SystemExit) as error:
+            if isinstance(error, OSError) and disk_refuses(error):
+                raise unwritable(Path(error.filename or self.folder), error) from error
             log.exception("%s.%s failed", self.method.name, call)
             raise MethodCrash(
                 f"{self.method.name}.{call} raised {type(error).__name__}: {error}. The traceback is in "
@@ -354,10 +374,30 @@ class _MetricsFile:
 
     def flush(self) -> None:
         if self._waiting:
-            with self._path.open("a", encoding="utf-8") as lines:
-                lines.write("".join(self._waiting))
+            try:
+                _append(self._path, "".join(self._waiting))
+            except OSError as error:
+                raise unwritable(self._path, error) from error
         self._waiting.clear()
         self._written = time.monotonic()
+
+
+def _append(path: Path, lines: str) -> None:
+    """Append whole lines; one that a kill cut short before them is ended, so that it spoils none of these."""
+    with path.open("a+b") as file:
+        if end := file.seek(0, os.SEEK_END):
+            file.seek(end - 1)
+            lines = lines if file.read(1) == b"\n" else "\n" + lines
+        file.write(lines.encode())
+
+
+@contextmanager
+def _told_of_the_disk(folder: Path) -> Iterator[None]:
+    """Whatever the disk refuses while a run is under way is a fault of the disk, and names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise unwritable(Path(error.filename or folder), error) from error
 
 
 class _Timing:
@@ -388,7 +428,7 @@ class _Timing:
 def _logged(path: Path) -> Iterator[None]:
     """Everything that dfcbench logs also goes to ``path``."""
     try:
-        handler = logging.FileHandler(path, encoding="utf-8")
+        handler = LogFile(path, encoding="utf-8")
     except OSError as error:
         raise unwritable(path, error) from error
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -418,9 +458,10 @@ def _set_aside(folder: Path) -> Path | None:
     number = 1
     while (aside := folder.parent / f".{folder.name}.before-{number}").exists():
         number += 1
-    aside.mkdir()
-    for path in kept:
-        path.rename(aside / path.name)
+    with _told_of_the_disk(folder):
+        aside.mkdir()
+        for path in kept:
+            path.rename(aside / path.name)
     log.info("the former run was moved to %s", aside)
     return aside
 
