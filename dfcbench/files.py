@@ -105,6 +105,22 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def append_lines(path: Path, lines: str) -> None:
+    """Append whole lines, as UTF-8; one before them that a kill cut short is ended, so that it spoils none of these.
+
+    Raises UnwritableError, naming ``path``, if the disk refuses.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a+b") as file:
+            if end := file.seek(0, os.SEEK_END):
+                file.seek(end - 1)
+                lines = lines if file.read(1) == b"\n" else "\n" + lines
+            file.write(lines.encode())
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

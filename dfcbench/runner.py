@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -27,9 +26,18 @@ from dfcbench.answers import checked
 from dfcbench.contest import ContestView
 from dfcbench.errors import DataError, DfcbenchError, MethodCrash, SubmissionError, UsageError
 from dfcbench.feedback import Feedback
-from dfcbench.files import TEMPORARY, cache_directory, disk_refuses, unwritable, writable_folder, write_json
+from dfcbench.files import (
+    TEMPORARY,
+    append_lines,
+    cache_directory,
+    disk_refuses,
+    unwritable,
+    writable_folder,
+    write_json,
+)
 from dfcbench.learned import damaged, mark_whole
 from dfcbench.logs import LogFile
+from dfcbench.mapped import MapLedger
 from dfcbench.maps import (
     SubmissionMaps,
     as_probabilities,
@@ -66,6 +74,8 @@ TIMING = "timing.json"
 LOG = "run.log"
 FITTED_MARK = "complete.json"
 """In ``fitted/`` once all that was learned is there."""
+MAPPED = "mapped.txt"
+"""In ``work/``: checksums of the maps written so far."""
 REMAKE = "remake.json"
 """In ``work/`` while the maps of a finished run are made again: until it is gone, maps and scores may not agree."""
 
@@ -185,6 +195,7 @@ class _Run:
         self.remake = remake
         self.metrics = _MetricsFile((self.work if remake else self.folder) / METRICS, observer)
         self.timing = _Timing(self.work / TIMING)
+        self.ledger = MapLedger(self.work / MAPPED)
         self.keep_probabilities = keep_probabilities
 
     def go(self, illustrate: Callable[[Plan, Submission], None] | None) -> None:
@@ -292,29 +303,19 @@ class _Run:
                 self.observer.advance(label, finished, len(patches))
 
     def _is_mapped(self, patch_id: str) -> bool:
-        if self.keep_probabilities and not probabilities_path(self.folder, patch_id).exists():
+        if self.keep_probabilities and not self.ledger.sound(probabilities_path(self.folder, patch_id)):
             return False
-        return self._is_sound(map_path(self.folder, patch_id))
-
-    def _is_sound(self, path: Path) -> bool:
-        """Whether the map is there and can be read; one that a failing disk spoilt is taken away, to be made again."""
-        if not path.exists():
-            return False
-        try:
-            rasters.read(path)
-        except DataError as error:
-            log.warning("%s It is made again.", error)
-            path.unlink(missing_ok=True)
-            return False
-        return True
+        return self.ledger.sound(map_path(self.folder, patch_id))
 
     def _write(self, patch: Patch, prediction: Prediction, labels: NDArray[np.uint8]) -> None:
         if self.keep_probabilities:
             values = np.asarray(prediction.values)
             values = values if values.ndim == 3 else as_probabilities(labels)
             write_probabilities(self.folder, patch.id, values, patch.georeference)
+            self.ledger.note(probabilities_path(self.folder, patch.id))
         if not map_path(self.folder, patch.id).exists():
             write_labels(self.folder, patch.id, labels, patch.georeference)
+            self.ledger.note(map_path(self.folder, patch.id))
 
     def _confusion(self) -> Confusion:
         reference = self.plan.contest.reference
@@ -374,21 +375,9 @@ class _MetricsFile:
 
     def flush(self) -> None:
         if self._waiting:
-            try:
-                _append(self._path, "".join(self._waiting))
-            except OSError as error:
-                raise unwritable(self._path, error) from error
+            append_lines(self._path, "".join(self._waiting))
         self._waiting.clear()
         self._written = time.monotonic()
-
-
-def _append(path: Path, lines: str) -> None:
-    """Append whole lines; one that a kill cut short before them is ended, so that it spoils none of these."""
-    with path.open("a+b") as file:
-        if end := file.seek(0, os.SEEK_END):
-            file.seek(end - 1)
-            lines = lines if file.read(1) == b"\n" else "\n" + lines
-        file.write(lines.encode())
 
 
 @contextmanager
