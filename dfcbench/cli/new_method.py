@@ -10,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from dfcbench.errors import UsageError
+from dfcbench.files import disk_refuses, unwritable
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
@@ -119,8 +120,8 @@ def class_name(name: str) -> str:
 def write_method(name: str, kind: Kind, out: Path | None, taken: Collection[str]) -> tuple[Path, str]:
     """Write a new method to ``out``, by default ``<name>.py`` here; returns the path and the name of its class.
 
-    Raises UsageError if the name is no name or ``taken``, if the file is there already, cannot be written, or would
-    hide a Python package from files beside it.
+    Raises UsageError if the name is no name or ``taken``, if the file is there already, has no folder, or would hide a
+    Python package from files beside it; UnwritableError if the disk refuses.
     """
     if not _NAME.fullmatch(name):
         raise UsageError(f"{name!r}: a method's name is lower case words joined by hyphens, such as my-forest.")
@@ -136,9 +137,15 @@ def write_method(name: str, kind: Kind, out: Path | None, taken: Collection[str]
     if path.stem.isidentifier() and importlib.util.find_spec(path.stem) is not None:
         raise UsageError(f"{path}: would hide the Python module {path.stem}. Choose another name, or --out FILE.")
     text = _TEMPLATES[kind].replace("@Class@", class_name(name)).replace("@name@", name)
+    made = False
     try:
         with path.open("x", encoding="utf-8") as file:
+            made = True
             file.write(text)
     except OSError as error:
+        if made:
+            path.unlink(missing_ok=True)
+        if disk_refuses(error):
+            raise unwritable(path, error) from error
         raise UsageError(f"{path}: cannot be written ({error.strerror}). Choose another --out.") from error
     return path, class_name(name)
