@@ -127,9 +127,10 @@ class FusionContest:
             require_prior(self.archive)
         missing = _shown(needs) - self.scored.modalities
         if missing:
+            lacking = next(patch.id for patch in self.scored if not missing <= patch.modalities)
             raise DataError(
                 f"{self.archive.root}: not every patch of the {self.split} split has {', '.join(sorted(missing))}, "
-                "which this method needs. `dfcbench data verify` lists them."
+                f"which this method needs; {lacking} has not. `dfcbench data verify` lists them."
             )
 
     def view(

@@ -19,6 +19,10 @@ class DataError(DfcbenchError):
     exit_code = 3
 
 
+class UnwritableError(DataError):
+    """The disk refuses: it is full, read-only, or something else lies where a file or folder shall be."""
+
+
 class PluginError(DfcbenchError):
     """A method could not be found or loaded."""
 

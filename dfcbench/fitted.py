@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from dfcbench.contest import FusionContest
 from dfcbench.errors import DfcbenchError, MethodCrash, PluginError, SubmissionError, UsageError
+from dfcbench.learned import damaged
 from dfcbench.method import Method, Needs, PartMaps, RunContext
 from dfcbench.patches import PatchSet
 from dfcbench.registry import Loaded, Registry
@@ -96,6 +97,8 @@ def restore(fitted: Fitted, registry: Registry) -> None:
             f"Make it again: {command(submission)}"
         )
     try:
+        if lost := damaged(folder, folder / FITTED_MARK):
+            raise ValueError(f"{lost} is damaged")
         method.load(folder)
     except Exception as error:
         raise SubmissionError(

@@ -6,6 +6,7 @@ reference holds no path to it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +23,8 @@ from dfcbench.sampling import PixelSample, distinct, equal_shares, spread
 from dfcbench.scheme import CODES, NO_LABEL
 
 __all__ = ["HOLDOUT_SCENES", "LabelledPatch", "LabelledPatchSet", "Patch", "PatchRecord", "PatchSet", "PixelSample"]
+
+log = logging.getLogger("dfcbench")
 
 Progress = Callable[[int, int], None]
 """Called with (done, total)."""
@@ -119,7 +122,13 @@ class Patch:
                 "Needs(inputs={'s1', 's2'}, labels='low')."
             )
         slot = self._packed.get(modality)
-        return records.read(self._record, modality) if slot is None else slot.read()
+        if slot is None:
+            return records.read(self._record, modality)
+        try:
+            return slot.read()
+        except packed.StalePackError as error:  # a convenience, of which the tif is the source
+            log.warning("%s Reading the tif of %s instead.", error, self.id)
+            return records.read(self._record, modality)
 
 
 class LabelledPatch(Patch):

@@ -26,7 +26,18 @@ from dfcbench.answers import checked
 from dfcbench.contest import ContestView
 from dfcbench.errors import DataError, DfcbenchError, MethodCrash, SubmissionError, UsageError
 from dfcbench.feedback import Feedback
-from dfcbench.files import TEMPORARY, cache_directory, unwritable, writable_folder, write_json
+from dfcbench.files import (
+    TEMPORARY,
+    append_lines,
+    cache_directory,
+    disk_refuses,
+    unwritable,
+    writable_folder,
+    write_json,
+)
+from dfcbench.learned import damaged, mark_whole
+from dfcbench.logs import LogFile
+from dfcbench.mapped import MapLedger
 from dfcbench.maps import (
     SubmissionMaps,
     as_probabilities,
@@ -67,6 +78,8 @@ LEDGER = "feedback.json"
 """The server's answers; not set aside when a run starts over, as they were given."""
 TIMING = "timing.json"
 LOG = "run.log"
+MAPPED = "mapped.txt"
+"""In ``work/``: checksums of the maps written so far."""
 REMAKE = "remake.json"
 """In ``work/`` while the maps of a finished run are made again: until it is gone, maps and scores may not agree."""
 
@@ -105,7 +118,7 @@ def state(plan: Plan) -> str:
         return "new"
     try:
         submission = Submission(folder)
-        if not submission.finished:
+        if not submission.finished or submission.key != plan.key:
             return _unfinished(plan, None)
         submission.check()
     except SubmissionError:  # none yet, or damaged: what is wrong is written anew at the end of the run
@@ -182,7 +195,8 @@ def execute(
                 return Submission(folder)
             (folder / FAILURE).unlink(missing_ok=True)
             try:
-                _Run(plan, observer, keep_probabilities, remake=found == MAPLESS).go(illustrate)
+                with _told_of_the_disk(folder):
+                    _Run(plan, observer, keep_probabilities, remake=found == MAPLESS).go(illustrate)
             except DfcbenchError as error:
                 log.error("%s", error, exc_info=error)
                 if found != MAPLESS:  # its former result stands
@@ -216,6 +230,7 @@ class _Run:
         self.remake = remake
         self.metrics = _MetricsFile((self.work if remake else self.folder) / METRICS, observer)
         self.timing = _Timing(self.work / TIMING)
+        self.ledger = MapLedger(self.work / MAPPED)
         self.keep_probabilities = keep_probabilities
 
     def go(self, illustrate: Callable[[Plan, Submission], None] | None) -> None:
@@ -303,6 +318,8 @@ class _Run:
         done = fitted / FITTED_MARK
         if done.exists():
             try:
+                if lost := damaged(fitted, done):
+                    raise ValueError(f"{lost} is damaged")
                 self.method.load(fitted)
                 return
             except Exception as error:
@@ -316,7 +333,7 @@ class _Run:
         fitted.mkdir(parents=True, exist_ok=True)
         with self._guarded("save"):
             self.method.save(fitted)
-        write_json(done, {})
+        mark_whole(fitted, done)
 
     def _predict(self, patches: PatchSet, run: RunContext) -> None:
         self.observer.stage("predict")
@@ -334,17 +351,19 @@ class _Run:
                 self.observer.advance(label, finished, len(patches))
 
     def _is_mapped(self, patch_id: str) -> bool:
-        if self.keep_probabilities and not probabilities_path(self.folder, patch_id).exists():
+        if self.keep_probabilities and not self.ledger.sound(probabilities_path(self.folder, patch_id)):
             return False
-        return map_path(self.folder, patch_id).exists()
+        return self.ledger.sound(map_path(self.folder, patch_id))
 
     def _write(self, patch: Patch, prediction: Prediction, labels: NDArray[np.uint8]) -> None:
         if self.keep_probabilities:
             values = np.asarray(prediction.values)
             values = values if values.ndim == 3 else as_probabilities(labels)
             write_probabilities(self.folder, patch.id, values, patch.georeference)
+            self.ledger.note(probabilities_path(self.folder, patch.id))
         if not map_path(self.folder, patch.id).exists():
             write_labels(self.folder, patch.id, labels, patch.georeference)
+            self.ledger.note(map_path(self.folder, patch.id))
 
     def _confusion(self) -> Confusion:
         reference = self.plan.contest.reference
@@ -369,6 +388,8 @@ class _Run:
         except (DfcbenchError, KeyboardInterrupt):
             raise
         except (Exception, SystemExit) as error:
+            if isinstance(error, OSError) and disk_refuses(error):
+                raise unwritable(Path(error.filename or self.folder), error) from error
             log.exception("%s.%s failed", self.method.name, call)
             raise MethodCrash(
                 f"{self.method.name}.{call} raised {type(error).__name__}: {error}. The traceback is in "
@@ -402,10 +423,18 @@ class _MetricsFile:
 
     def flush(self) -> None:
         if self._waiting:
-            with self._path.open("a", encoding="utf-8") as lines:
-                lines.write("".join(self._waiting))
+            append_lines(self._path, "".join(self._waiting))
         self._waiting.clear()
         self._written = time.monotonic()
+
+
+@contextmanager
+def _told_of_the_disk(folder: Path) -> Iterator[None]:
+    """Whatever the disk refuses while a run is under way is a fault of the disk, and names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise unwritable(Path(error.filename or folder), error) from error
 
 
 class _Timing:
@@ -436,7 +465,7 @@ class _Timing:
 def _logged(path: Path) -> Iterator[None]:
     """Everything that dfcbench logs also goes to ``path``."""
     try:
-        handler = logging.FileHandler(path, encoding="utf-8")
+        handler = LogFile(path, encoding="utf-8")
     except OSError as error:
         raise unwritable(path, error) from error
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -466,9 +495,10 @@ def _set_aside(folder: Path) -> Path | None:
     number = 1
     while (aside := folder.parent / f".{folder.name}.before-{number}").exists():
         number += 1
-    aside.mkdir()
-    for path in kept:
-        path.rename(aside / path.name)
+    with _told_of_the_disk(folder):
+        aside.mkdir()
+        for path in kept:
+            path.rename(aside / path.name)
     log.info("the former run was moved to %s", aside)
     return aside
 

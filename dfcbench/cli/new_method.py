@@ -121,7 +121,7 @@ def write_method(name: str, kind: Kind, out: Path | None, taken: Collection[str]
     """Write a new method to ``out``, by default ``<name>.py`` here; returns the path and the name of its class.
 
     Raises UsageError if the name is no name or ``taken``, or if the file is there already or would hide a Python
-    package from files beside it; DataError if it cannot be written.
+    package from files beside it; DataError if there is no such folder or the disk refuses.
     """
     if not _NAME.fullmatch(name):
         raise UsageError(f"{name!r}: a method's name is lower case words joined by hyphens, such as my-forest.")
@@ -135,8 +135,10 @@ def write_method(name: str, kind: Kind, out: Path | None, taken: Collection[str]
     if _hides_a_module(path):
         raise UsageError(f"{path}: would hide the Python module {path.stem}. Choose another name, or --out FILE.")
     text = _TEMPLATES[kind].replace("@Class@", class_name(name)).replace("@name@", name)
+    made = False
     try:
         with path.open("x", encoding="utf-8") as file:
+            made = True
             file.write(text)
     except FileExistsError as error:
         raise UsageError(
@@ -145,6 +147,8 @@ def write_method(name: str, kind: Kind, out: Path | None, taken: Collection[str]
     except FileNotFoundError as error:
         raise DataError(f"{path}: there is no folder {path.parent}. Make it first, or choose another --out.") from error
     except OSError as error:
+        if made:
+            path.unlink(missing_ok=True)
         raise unwritable(path, error) from error
     return path, class_name(name)
 

@@ -162,7 +162,7 @@ def perform(plan: Plan, terminal: Terminal, *, rerun: bool = False, keep_probabi
     from dfcbench.submission import Submission
 
     if _stands(plan, rerun=rerun, keep_probabilities=keep_probabilities):
-        return Submission(plan.folder)
+        return _with_page(Submission(plan.folder))
     for part in order(plan)[:-1]:
         terminal.note(f"Part: {part.loaded.method.name} on {part.contest.split}")
         _execute(part, terminal, rerun=False, keep_probabilities=True)
@@ -189,14 +189,12 @@ def cores() -> int:
 
 def _execute(plan: Plan, terminal: Terminal, *, rerun: bool, keep_probabilities: bool) -> Submission:
     from dfcbench.errors import DfcbenchError
-    from dfcbench.files import write_bytes
     from dfcbench.report.score_table import describe
-    from dfcbench.report.submission_page import run_page
     from dfcbench.runner import HALF_UNSEALED, MAPLESS, UNSEALED, execute, state
-    from dfcbench.submission import ARTIFACTS, PAGE, Submission
+    from dfcbench.submission import Submission
 
     if _stands(plan, rerun=rerun, keep_probabilities=keep_probabilities):
-        return Submission(plan.folder)
+        return _with_page(Submission(plan.folder))
     found = state(plan)
     remake = not rerun and found == MAPLESS
     anew = rerun or found in (UNSEALED, HALF_UNSEALED)
@@ -226,9 +224,21 @@ def _execute(plan: Plan, terminal: Terminal, *, rerun: bool, keep_probabilities:
         if rerun and isinstance(error, KeyboardInterrupt):
             terminal.note("To go on with what this run has done, leave --if-exists rerun away.")
         raise
-    write_bytes(plan.folder / ARTIFACTS / PAGE, run_page(submission))
+    _with_page(submission, anew=True)
     if watch.tracker is not None:
         watch.tracker.finish(plan.folder, describe(submission))
+    return submission
+
+
+def _with_page(submission: Submission, *, anew: bool = False) -> Submission:
+    """The run with its page, which a kill right after the end of a run may have left unwritten."""
+    from dfcbench.files import write_bytes
+    from dfcbench.report.submission_page import run_page
+    from dfcbench.submission import ARTIFACTS, PAGE
+
+    page = submission.folder / ARTIFACTS / PAGE
+    if anew or not page.exists():
+        write_bytes(page, run_page(submission))
     return submission
 
 
@@ -277,11 +287,14 @@ class _Watch:
 
 
 def _illustrate(plan: Plan, submission: Submission) -> None:
-    """Figures for MLflow and the pages; a run does not fail for the want of a picture."""
+    """Figures for MLflow and the pages; a run does not fail for the want of a picture, but for that of a disk."""
+    from dfcbench.errors import UnwritableError
     from dfcbench.report.run_figures import illustrate
 
     try:
         illustrate(plan.contest, plan.loaded.method.name, submission)
+    except UnwritableError:
+        raise
     except Exception:
         log.warning("the run's figures could not be drawn; the log has the reason.")
         log.exception("figures")
