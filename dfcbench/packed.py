@@ -16,6 +16,7 @@ import threading
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from dfcbench import records
 from dfcbench.errors import DataError
 from dfcbench.files import replacing, write_json
 from dfcbench.records import MODALITIES, PatchRecord
-from dfcbench.threads import in_order
+from dfcbench.threads import Door, in_order
 
 FORMAT = 1
 """Version of the folder's layout; raise it when the meaning of a byte changes."""
@@ -130,11 +131,13 @@ def pack(
     modalities: Sequence[str],
     shapes: Callable[[], NDArray[np.int64]],
     progress: Progress | None = None,
+    door: Door | None = None,
 ) -> dict[str, Pack]:
     """Open the copies of these modalities in ``folder``; build those that are missing or stale.
 
     ``shapes`` gives the patches' heights and widths (n, 2); it is called only if something must be built, to see
-    whether the disk has room. ``progress`` counts the arrays that are built. Raises DataError if the disk has too
+    whether the disk has room. ``progress`` counts the arrays that are built. Sources are read behind the ``door``, if there
+    is one, and written here. Raises DataError if the disk has too
     little room or refuses, or if a source cannot be read.
     """
     from filelock import FileLock
@@ -152,7 +155,7 @@ def pack(
                 _check_room(folder, missing, shapes())
             for number, modality in enumerate(missing):
                 step = None if progress is None else _shifted(progress, number, len(missing))
-                _build(folder, modality, patches, step)
+                _build(folder, modality, patches, step, door)
                 opened[modality] = open_pack(folder, modality, patches)
     except OSError as error:
         raise DataError(
@@ -230,7 +233,9 @@ def _open_fresh(
     return opened, missing
 
 
-def _build(folder: Path, modality: str, patches: Sequence[PatchRecord], progress: Progress | None) -> None:
+def _build(
+    folder: Path, modality: str, patches: Sequence[PatchRecord], progress: Progress | None, door: Door | None
+) -> None:
     stamps = [_stamp(record, modality) for record in patches]
     ids = [record.id for record in patches]
     digest = hashlib.sha256(json.dumps([FORMAT, ids, stamps]).encode()).hexdigest()[:12]
@@ -244,7 +249,7 @@ def _build(folder: Path, modality: str, patches: Sequence[PatchRecord], progress
     }
     offset = 0
     with replacing(binary) as temporary, temporary.open("wb") as sink:
-        arrays = in_order(lambda record: records.read(record, modality), patches, BUILD_THREADS)
+        arrays = in_order(partial(records.read, modality=modality), patches, BUILD_THREADS, door)
         for done, pixels in enumerate(arrays, start=1):
             pixels = np.ascontiguousarray(pixels)
             sink.write(pixels.data)

@@ -20,6 +20,7 @@ from dfcbench.maps import has_maps, probabilities_path
 from dfcbench.method import Method, Needs, Params, Part
 from dfcbench.registry import Loaded, Registry
 from dfcbench.submission import META, TUNED_BADGE, Submission
+from dfcbench.threads import Door
 
 Answered = TypeVar("Answered")
 
@@ -68,6 +69,8 @@ class Plan:
     depth: int = 0
     overrides: Mapping[str, Any] = field(default_factory=dict)
     """Parameters that were given, beside preset and defaults."""
+    door: Door | None = field(default=None, compare=False, repr=False)
+    """Where per-patch work is done, if not by this machine's threads. It has no say in what results."""
 
     @cached_property
     def method(self) -> Method:

@@ -22,6 +22,8 @@ from dfcbench.method import Method, Needs, Params
 from dfcbench.plugin_source import Sketch, locate_module, sketch_class, sketch_methods
 
 GROUP = "dfcbench.methods"
+_PLUGIN = "dfcbench_plugin_"
+"""How the names of modules begin that came from a plug-in's file."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ def _load_entry(entry: Entry) -> Loaded:
 
 def _import_file(file: Path) -> ModuleType:
     """Import a plug-in file under a name of its own; its folder is importable while it loads, for files beside it."""
-    name = f"dfcbench_plugin_{hashlib.blake2b(str(file).encode(), digest_size=6).hexdigest()}_{file.stem}"
+    name = f"{_PLUGIN}{hashlib.blake2b(str(file).encode(), digest_size=6).hexdigest()}_{file.stem}"
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise PluginError(f"{file}: not a Python file.")
@@ -173,13 +175,29 @@ def _import_file(file: Path) -> ModuleType:
 
 def _digest(file: Path) -> str:
     """Hash of a plug-in file and of the modules beside it that it imported: another text is another method."""
-    files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
-    loaded = {Path(name) for name in files if name}
-    beside = sorted(path for path in loaded if path.parent == file.parent and path.suffix == ".py" and path != file)
+    beside = sorted(path for path in _loaded() if path.parent == file.parent and path != file)
     digest = hashlib.blake2b(file.read_bytes(), digest_size=8)
     for path in beside:
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()
+
+
+def _loaded() -> dict[Path, ModuleType]:
+    """Modules that have been imported, by their source file."""
+    files = ((getattr(module, "__file__", None), module) for module in list(sys.modules.values()))
+    return {Path(file): module for file, module in files if file and file.endswith(".py")}
+
+
+def plugin_modules() -> list[ModuleType]:
+    """Modules that came from plug-ins' files, and those beside them: another process cannot import them by name."""
+    loaded = _loaded()
+    folders = {file.parent for file, module in loaded.items() if module.__name__.startswith(_PLUGIN)}
+    installed = ("dfcbench", "dfcbench_methods")
+    return [
+        module
+        for file, module in loaded.items()
+        if file.parent in folders and module.__name__.partition(".")[0] not in installed
+    ]
 
 
 def _check_class(cls: object, entry: Entry) -> None:

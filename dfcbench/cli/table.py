@@ -14,8 +14,11 @@ from dfcbench.cli.options import (
     SUBMISSIONS,
     DataOption,
     MethodsDirOption,
+    SchedulerOption,
     SubmissionsOption,
+    device_for,
     given_data,
+    joined,
     open_archive,
     open_registry,
 )
@@ -26,6 +29,7 @@ from dfcbench.files import writable_folder
 if TYPE_CHECKING:
     from dfcbench.archive import Archive
     from dfcbench.paper import PaperTable
+    from dfcbench.threads import Door
 
 EXAMPLES = """Examples:
 
@@ -49,6 +53,7 @@ def table(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of those runs.")] = 0,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
     workers: Annotated[int | None, typer.Option("--workers", min=1, help="Threads over patches.")] = None,
+    scheduler: SchedulerOption = None,
     submissions: SubmissionsOption = SUBMISSIONS,
     methods_dir: MethodsDirOption = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for the tables' files.")] = LEADERBOARDS,
@@ -62,6 +67,7 @@ def table(
     known = paper.tables()
     definitions = list(known.values()) if number.lower() == "all" else [paper.table(number)]
     terminal = Terminal()
+    chosen = device_for(device, scheduler) if run else device
     writable_folder(out)
     archive = None
     if run or given_data(data) is not None:
@@ -73,9 +79,10 @@ def table(
     failed: list[tuple[str, DataError | UsageError]] = []
     for definition in definitions:
         if run and archive is not None:
-            failed += _run_missing(
-                definition, archive, terminal, preset, seed, device, workers, submissions, methods_dir
-            )
+            with joined(scheduler, archive, submissions, terminal) as door:
+                failed += _run_missing(
+                    definition, archive, terminal, preset, seed, chosen, workers, door, submissions, methods_dir
+                )
         found, problems = find_submissions(submissions)
         for problem in problems:
             typer.echo(f"warning: left out: {problem.reason}", err=True)
@@ -102,18 +109,17 @@ def _run_missing(
     seed: int,
     device: str,
     workers: int | None,
+    door: Door | None,
     submissions: Path,
     methods_dir: list[Path] | None,
 ) -> list[tuple[str, DataError | UsageError]]:
     """Run the rows without a run; return those that the data, or the row's own settings, do not allow, with reasons."""
     from dfcbench import paper
     from dfcbench.contest import FusionContest
-    from dfcbench.machine import resolve_device
     from dfcbench.plan import Plan, resolve_parameters
     from dfcbench.submission import find_submissions
 
     registry = open_registry(methods_dir)
-    chosen_device = resolve_device(device)
     found = [s for s in find_submissions(submissions, definition.track)[0] if s.meta["seed"] == seed]
     failed: list[tuple[str, DataError | UsageError]] = []
     for row, split in paper.missing(definition, archive.identity.name, found, preset):
@@ -127,11 +133,12 @@ def _run_missing(
                 params=params,
                 preset=named,
                 seed=seed,
-                device=chosen_device,
+                device=device,
                 workers=workers or cores(),
                 submissions=submissions,
                 registry=registry,
                 overrides=row.parameters,
+                door=door,
             )
             perform(plan, terminal, keep_probabilities=True)
         except (DataError, UsageError) as error:
