@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from dfcbench.cluster_task import dumped, forget, look, perform
+from dfcbench.cluster_task import Failure, dumped, forget, look, perform
 from dfcbench.errors import DataError, UsageError
 from dfcbench.files import TEMPORARY, cache_directory, writable_folder
 from dfcbench.machine import software
@@ -113,14 +113,15 @@ class _Promise(Generic[Result]):
         while True:
             try:
                 with self._cluster._told():
-                    result: Result = self._future.result(timeout=PATIENCE)
-                    return result
+                    result: Result | Failure = self._future.result(timeout=PATIENCE)
             except Waited:
-                if self._future.status == "error":  # the function's own
-                    raise
                 if self._cluster._client.nthreads():
                     populated = time.monotonic()
                 self._cluster.require_workers(populated)
+                continue
+            if isinstance(result, Failure):
+                raise result.error
+            return result
 
     def cancel(self) -> None:
         with contextlib.suppress(Exception):  # of a connection that is gone

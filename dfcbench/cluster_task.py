@@ -13,7 +13,9 @@ import os
 import pickle
 import sys
 import threading
+import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,15 +55,44 @@ def dumped(thing: Any) -> bytes:
     return sink.getvalue()
 
 
+@dataclass(frozen=True)
+class Failure:
+    """An exception on its way home, pickled by itself: what it was caused by often cannot be."""
+
+    pickled: bytes
+
+    @property
+    def error(self) -> BaseException:
+        """The exception, of its own type, with the worker's traceback as a note."""
+        error: BaseException = pickle.loads(self.pickled)
+        return error
+
+
 def perform(path: str, item: bytes) -> Any:
-    """In a worker: the function kept at ``path``, of the item. Errors of dfcbench tell which worker raised them."""
+    """In a worker: the function kept at ``path``, of the item; a ``Failure`` if it raised.
+
+    Errors of dfcbench tell which worker raised them.
+    """
     try:
         with _loading:
             function = _function(path)
         _one_thread()
         return function(pickle.loads(item))
-    except DfcbenchError as error:
-        raise type(error)(f"{error} (On worker {_here()}.)") from error
+    except (Exception, SystemExit) as raised:
+        return _failure(raised)
+
+
+def _failure(raised: BaseException) -> Failure:
+    text = f"On worker {_here()}:\n{''.join(traceback.format_exception(raised))}"
+    error = type(raised)(f"{raised} (On worker {_here()}.)") if isinstance(raised, DfcbenchError) else raised
+    error.__cause__ = error.__context__ = error.__traceback__ = None
+    error.add_note(text)
+    try:
+        data = dumped(error)
+        pickle.loads(data)  # some can be written and not read
+    except Exception:
+        data = pickle.dumps(RuntimeError(f"{type(raised).__name__}: {raised}\n{text}"))
+    return Failure(data)
 
 
 async def forget() -> None:

