@@ -60,7 +60,7 @@ class Cluster:
         path.write_bytes(dumped(function))
 
         def submit(item: Item) -> _Promise[Result]:
-            with self._told():
+            with self.told():
                 return _Promise(self, self._client.submit(perform, str(path), dumped(item), pure=False))
 
         try:
@@ -68,22 +68,26 @@ class Cluster:
         finally:
             path.unlink(missing_ok=True)
 
-    def require_workers(self, since: float) -> None:
-        """Raise DataError if there has been none since that time (monotonic) for too long."""
-        with self._told():
-            deserted = not self._client.nthreads()
-        if deserted and time.monotonic() - since > DESERTED:
+    def populated(self, before: float) -> float:
+        """When a worker was last seen (monotonic): now, or ``before``. Raises DataError if that is too long ago."""
+        with self.told():
+            if self._client.nthreads():
+                return time.monotonic()
+        if time.monotonic() - before > DESERTED:
             raise DataError(
                 f"--scheduler {self.address}: no worker has been there for {DESERTED:.0f} s. Start workers; the same "
                 "command goes on."
             )
+        return before
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def told(self) -> Iterator[None]:
         """Errors of the connection in words."""
         from concurrent.futures import CancelledError
 
         from distributed import KilledWorker
+        from distributed.client import ClosedClientError
+        from distributed.comm import CommClosedError
 
         try:
             yield
@@ -92,7 +96,7 @@ class Cluster:
                 f"--scheduler {self.address}: a task was lost with worker after worker ({error}). Most often workers are "
                 "killed for memory: give them more (--memory-limit), or fewer threads each. The same command goes on."
             ) from error
-        except CancelledError as error:
+        except (CancelledError, ClosedClientError, CommClosedError) as error:
             raise DataError(
                 f"--scheduler {self.address}: the scheduler is gone, or has dropped the work ({error}). Start it again; the "
                 "same command goes on."
@@ -109,15 +113,13 @@ class _Promise(Generic[Result]):
     def result(self) -> Result:
         from distributed import TimeoutError as Waited
 
-        populated = time.monotonic()
+        seen = time.monotonic()
         while True:
             try:
-                with self._cluster._told():
+                with self._cluster.told():
                     result: Result | Failure = self._future.result(timeout=PATIENCE)
             except Waited:
-                if self._cluster._client.nthreads():
-                    populated = time.monotonic()
-                self._cluster.require_workers(populated)
+                seen = self._cluster.populated(seen)
                 continue
             if isinstance(result, Failure):
                 raise result.error

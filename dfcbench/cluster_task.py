@@ -111,11 +111,20 @@ def _function(path: str) -> Callable[[Any], Any]:
 
 def _one_thread() -> None:
     """Linear algebra as in a local run, for this process and for good: one task must not undo it under another."""
-    from threadpoolctl import threadpool_limits
-
-    threadpool_limits(limits=1)
+    pools = _pools(len(sys.modules))
+    pools.limit(limits=1)
+    for library in pools.lib_controllers:  # else no other thread of this worker could limit libraries loaded later
+        getattr(library, "clear_controlling_thread", lambda: None)()
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)
+
+
+@functools.lru_cache(maxsize=1)
+def _pools(modules: int) -> Any:
+    """The libraries' thread pools; looked for again once more modules are loaded, since that takes 3 ms."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def _here() -> str:
