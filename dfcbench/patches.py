@@ -240,8 +240,8 @@ class PatchSet(Sequence[Patch]):
 
         The copy is built where it is missing, incomplete or older than its sources; a fresh one is used as it is, also
         if it holds more patches than these. ``modalities`` (default: all that every patch has) are packed, the others
-        are read from their tifs as before. ``progress`` counts arrays while building; with a ``door`` sources are read
-        behind it.
+        are read from their tifs as before. ``progress`` counts arrays while building, which is done
+        behind the ``door`` if there is one.
         Raises DataError if the disk has too little room or a source cannot be read.
         """
         wanted = self.modalities if modalities is None else frozenset(modalities)

@@ -296,6 +296,27 @@ def test_the_command_runs_on_a_cluster_from_relative_paths(
     assert content(tmp_path / "shared" / alone.folder.relative_to(tmp_path / "alone")) == content(alone.folder)
 
 
+def test_a_packed_copy_is_the_same_and_its_pixels_do_not_travel(
+    machines: Machines, small: Archive, tmp_path: Path
+) -> None:
+    counted: list[int] = []
+
+    def watched(function: Callable[[Any], Any], items: Any) -> Iterator[Any]:
+        for result in machines.door(function, items):
+            counted.append(len(pickle.dumps(result)))
+            yield result
+
+    watched.workers = WORKERS  # type: ignore[attr-defined]
+    patches = small.patches("test")
+    patches.packed(tmp_path / "here")
+    seen: list[tuple[int, int]] = []
+    patches.packed(tmp_path / "there", door=watched, progress=lambda *told: seen.append(told))  # type: ignore[arg-type]
+    here, there = ({p.name: p.read_bytes() for p in (tmp_path / name).iterdir()} for name in ("here", "there"))
+    assert here == there
+    assert max(counted) < 200 < patches[0].s2.nbytes
+    assert seen == [(n, 21) for n in range(1, 22)]
+
+
 # ---------------------------------------------------------------- what travels
 
 
