@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from dfcbench.cluster_task import Failure, dumped, forget, look, perform
+from dfcbench.cluster_task import Failure, dumped, forget, look, perform, send_plugins_by_value
 from dfcbench.errors import DataError, UsageError
 from dfcbench.files import TEMPORARY, cache_directory, writable_folder
 from dfcbench.machine import software
@@ -57,6 +57,7 @@ class Cluster:
         Raises DataError if scheduler or workers are gone, or if one task after the other kills its worker.
         """
         path = self._folder / f"{uuid.uuid4().hex}.pkl"
+        send_plugins_by_value()
         path.write_bytes(dumped(function))
 
         def submit(item: Item) -> _Promise[Result]:

@@ -29,21 +29,9 @@ _loading = threading.Lock()
 
 def dumped(thing: Any) -> bytes:
     """``thing`` pickled for another machine. Raises ContractError if it cannot be."""
-    import cloudpickle
-
-    from dfcbench.registry import plugin_modules
-
-    class Pickler(cloudpickle.Pickler):
-        def reducer_override(self, value: Any) -> Any:
-            if isinstance(value, Path) and not value.is_absolute():
-                return type(value), (os.fspath(value.absolute()),)
-            return super().reducer_override(value)
-
-    for module in plugin_modules():
-        cloudpickle.register_pickle_by_value(module)
     sink = io.BytesIO()
     try:
-        Pickler(sink, protocol=5).dump(thing)
+        _pickler()(sink, protocol=5).dump(thing)
     except DfcbenchError:
         raise
     except Exception as error:  # pickling runs foreign code, which raises what it likes
@@ -53,6 +41,29 @@ def dumped(thing: Any) -> bytes:
             "hold arrays, parameters, patches and models; keep open files, locks and the contest out of it."
         ) from error
     return sink.getvalue()
+
+
+def send_plugins_by_value() -> None:
+    """From now on code of plug-ins' files is part of what is ``dumped``. It takes some ms: once for many items."""
+    import cloudpickle
+
+    from dfcbench.registry import plugin_modules
+
+    for module in plugin_modules():
+        cloudpickle.register_pickle_by_value(module)
+
+
+@functools.cache
+def _pickler() -> Any:
+    import cloudpickle
+
+    class Pickler(cloudpickle.Pickler):
+        def reducer_override(self, value: Any) -> Any:
+            if isinstance(value, Path) and not value.is_absolute():
+                return type(value), (os.fspath(value.absolute()),)
+            return super().reducer_override(value)
+
+    return Pickler
 
 
 @dataclass(frozen=True)
