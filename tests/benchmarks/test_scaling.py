@@ -195,6 +195,26 @@ def test_joblib_bounds_either_memory_or_speed(work_ms: int, consumer_ms: int, co
     assert found["in_order"][0] >= 0.8 * max(speed for speed, most in found.values() if most <= WAITING * 2 + 1)
 
 
+def test_joblib_forgets_results_before_an_error() -> None:
+    """An item fails while an earlier result has not been taken yet: a run that goes on would have to do it again."""
+    pytest.importorskip("joblib")
+
+    def fails(number: int) -> int:
+        time.sleep(0.05 if number < 2 else 0.001)
+        if number == 3:
+            raise ValueError(number)
+        return number
+
+    got: dict[str, list[int]] = {"in_order": [], "joblib": []}
+    for name, door in (("in_order", in_order), ("joblib", joblib_in_order)):
+        with pytest.raises(ValueError, match="3"):
+            for result in door(fails, range(20), 2):
+                got[name].append(result)
+                time.sleep(0.1)
+    print(f"\nresults before the error of item 3: {got}")
+    assert got["in_order"] == [0, 1, 2]
+
+
 def test_a_packed_copy_is_built_at_the_same_speed_behind_the_door(
     patches: PatchSet, door: Door, tmp_path: Path
 ) -> None:
