@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeVar
 
 from dfcbench.cluster_task import Failure, dumped, forget, look, perform, send_plugins_by_value
 from dfcbench.errors import DataError, UsageError
-from dfcbench.files import TEMPORARY, cache_directory, writable_folder
+from dfcbench.files import TEMPORARY, cache_directory, writable_folder, write_bytes
 from dfcbench.machine import software
 from dfcbench.threads import WAITING, windowed
 
@@ -58,7 +58,7 @@ class Cluster:
         """
         path = self._folder / f"{uuid.uuid4().hex}.pkl"
         send_plugins_by_value()
-        path.write_bytes(dumped(function))
+        write_bytes(path, dumped(function))
 
         def submit(item: Item) -> _Promise[Result]:
             with self.told():
