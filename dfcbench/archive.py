@@ -96,7 +96,7 @@ class Archive:
             found = "is a file" if root.exists() else "does not exist"
             raise DataError(f"{root.absolute()}: {found}; a folder is expected there.\n{_EXPECTED}")
         scan = _Scan()
-        for folder in _folders(os.fspath(root), scan):
+        for folder in _folders(os.fspath(root.absolute()), scan):  # elsewhere another folder is the current one
             scan.add(folder)
         splits = scan.splits()
         if not splits:

@@ -207,6 +207,9 @@ class ContestView:
         """The patch set of one of its ``names``. Raises HiddenError for any other."""
         return self._patches(name, f"contest: shows no {name!r}.")
 
+    def __reduce__(self) -> str:
+        raise TypeError("the contest stays where it is; take out of it what the function needs")
+
     def _patches(self, name: str, refusal: str) -> PatchSet:
         if name not in self._sets:
             raise HiddenError(refusal)

@@ -37,6 +37,9 @@ class Feedback:
             except (OSError, ValueError, KeyError, TypeError) as error:
                 raise SubmissionError(f"{ledger}: cannot be read ({error}); restore it from a copy.") from error
 
+    def __reduce__(self) -> str:
+        raise TypeError("the contest's server stays where it is")
+
     @property
     def remaining(self) -> int:
         """How many answers are left."""

@@ -24,7 +24,7 @@ from dfcbench.errors import ContractError, NotFittedError
 from dfcbench.files import write_bytes
 from dfcbench.patches import LabelledPatchSet, Patch, PatchSet
 from dfcbench.scheme import CODES, NO_LABEL, SCORED_CODES
-from dfcbench.threads import in_order
+from dfcbench.threads import Door, in_order
 
 __all__ = [
     "Answer",
@@ -270,6 +270,7 @@ class RunContext:
         artifacts: Path | None = None,
         reporter: Reporter | None = None,
         parts: Mapping[str, PartMaps] | None = None,
+        door: Door | None = None,
     ) -> None:
         self.seed = seed
         self.device = device
@@ -279,6 +280,16 @@ class RunContext:
         self._reporter: Reporter = reporter or _Silent()
         self.parts: Mapping[str, PartMaps] = parts or {}
         """Maps of the method's parts, by the names that ``Method.parts`` gave them."""
+        self._door = door
+
+    def __getstate__(self) -> dict[str, Any]:
+        """In a function that travels to another machine, it works there alone and reports to nobody."""
+        return {**vars(self), "workers": 1, "_reporter": _Silent(), "_door": None}
+
+    @property
+    def distributed(self) -> bool:
+        """Whether ``map`` sends its work to other machines: what its functions hold is pickled then."""
+        return self._door is not None
 
     def generator(self, *keys: int | str) -> np.random.Generator:
         """A random generator that depends on the run's seed and on ``keys`` alone.
@@ -290,16 +301,18 @@ class RunContext:
         return np.random.default_rng([self.seed, *words])
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item], *, label: str = "") -> Iterator[Result]:
-        """``function`` over ``items`` in ``workers`` threads; results come in the order of the items.
+        """``function`` over ``items`` in ``workers`` threads, or on a cluster; results come in the order of the items.
 
-        Only a few results wait at a time, so memory does not grow with the number of items. Linear algebra inside is
-        held to one thread per worker. With a ``label``, progress is reported.
+        So that both give the same, ``function`` returns what it finds and changes nothing that others see, but for files
+        below ``scratch``. What it holds must be picklable: arrays, parameters, patches, models. Only a few results wait at a
+        time, so memory does not grow with the number of items. Linear algebra inside is held to one thread per worker. With
+        a ``label``, progress is reported.
         """
         from threadpoolctl import threadpool_limits
 
         total = len(items) if isinstance(items, Sized) else None
         with threadpool_limits(limits=1):
-            results = in_order(function, items, self.workers)
+            results = in_order(function, items, self.workers, self._door)
             yield from self.progress(results, label=label, total=total) if label else results
 
     def progress(self, items: Iterable[Item], *, label: str, total: int | None = None) -> Iterator[Item]:

@@ -15,19 +15,20 @@ import mmap
 import shutil
 import threading
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dfcbench import records
+from dfcbench import rasters, records
 from dfcbench.errors import DataError
 from dfcbench.files import replacing, write_json
 from dfcbench.records import MODALITIES, PatchRecord
-from dfcbench.threads import in_order
+from dfcbench.threads import Door, in_order
 
 FORMAT = 1
 """Version of the folder's layout; raise it when the meaning of a byte changes."""
@@ -164,11 +165,13 @@ def pack(
     modalities: Sequence[str],
     shapes: Callable[[], NDArray[np.int64]],
     progress: Progress | None = None,
+    door: Door | None = None,
 ) -> dict[str, Pack]:
     """Open the copies of these modalities in ``folder``; build those that are missing or stale.
 
     ``shapes`` gives the patches' heights and widths (n, 2); it is called only if something must be built, to see
-    whether the disk has room. ``progress`` counts the arrays that are built. Raises DataError if the disk has too
+    whether the disk has room. ``progress`` counts the arrays that are built. With a ``door`` it is built behind
+    it. Raises DataError if the disk has too
     little room or refuses, or if a source cannot be read.
     """
     from filelock import FileLock
@@ -186,7 +189,7 @@ def pack(
                 _check_room(folder, missing, shapes())
             for number, modality in enumerate(missing):
                 step = None if progress is None else _shifted(progress, number, len(missing))
-                _build(folder, modality, patches, step)
+                _build(folder, modality, patches, step, door)
                 opened[modality] = open_pack(folder, modality, patches)
     except OSError as error:
         raise DataError(
@@ -268,7 +271,9 @@ def _open_fresh(
     return opened, missing
 
 
-def _build(folder: Path, modality: str, patches: Sequence[PatchRecord], progress: Progress | None) -> None:
+def _build(
+    folder: Path, modality: str, patches: Sequence[PatchRecord], progress: Progress | None, door: Door | None
+) -> None:
     stamps = [_stamp(record, modality) for record in patches]
     ids = [record.id for record in patches]
     digest = hashlib.sha256(json.dumps([FORMAT, ids, stamps]).encode()).hexdigest()[:12]
@@ -281,22 +286,68 @@ def _build(folder: Path, modality: str, patches: Sequence[PatchRecord], progress
         **{key: [] for key in ("offset", "height", "width", "crc32")},
     }
     offset = 0
-    with replacing(binary) as temporary, temporary.open("wb") as sink:
-        arrays = in_order(lambda record: records.read(record, modality), patches, BUILD_THREADS)
-        for done, pixels in enumerate(arrays, start=1):
-            pixels = np.ascontiguousarray(pixels)
-            sink.write(pixels.data)
+    with replacing(binary) as temporary:
+        written = (
+            _write_here(temporary, modality, patches) if door is None else _send(temporary, modality, patches, door)
+        )
+        for done, (shape, size, crc) in enumerate(written, start=1):
             columns["offset"].append(offset)
-            columns["height"].append(pixels.shape[-2])
-            columns["width"].append(pixels.shape[-1])
-            columns["crc32"].append(zlib.crc32(pixels.data))
-            offset += pixels.nbytes
+            columns["height"].append(shape[0])
+            columns["width"].append(shape[1])
+            columns["crc32"].append(crc)
+            offset += size
             if progress is not None:
                 progress(done, len(patches))
     write_json(
         _index_path(folder, modality),
         {"format": FORMAT, "modality": modality, "binary": binary.name, "bytes": offset, "patches": columns},
     )
+
+
+_Written = tuple[tuple[int, int], int, int]
+"""Of one array in the binary: height and width, bytes, checksum."""
+
+
+def _write_here(binary: Path, modality: str, patches: Sequence[PatchRecord]) -> Iterator[_Written]:
+    with binary.open("wb") as sink:
+        for pixels in in_order(partial(_pixels, modality=modality), patches, BUILD_THREADS):
+            sink.write(pixels.data)
+            yield _about(pixels)
+
+
+def _send(binary: Path, modality: str, patches: Sequence[PatchRecord], door: Door) -> Iterator[_Written]:
+    """Every array is written where it belongs by whoever reads it, so that no pixels travel. Headers tell the places."""
+    shapes = list(in_order(partial(_shape, modality), patches, door=door))
+    sizes = [math.prod(_array_shape(modality, shape)) * MODALITIES[modality].dtype.itemsize for shape in shapes]
+    offsets = np.cumsum([0, *sizes]).tolist()
+    with binary.open("wb") as file:
+        file.truncate(offsets[-1])
+    yield from in_order(partial(_place, binary, modality), zip(patches, offsets, shapes, strict=False), door=door)
+
+
+def _pixels(record: PatchRecord, modality: str) -> NDArray[Any]:
+    return np.ascontiguousarray(records.read(record, modality))
+
+
+def _shape(modality: str, record: PatchRecord) -> tuple[int, int]:
+    found = rasters.info(record.path(modality))
+    return found.height, found.width
+
+
+def _place(binary: Path, modality: str, job: tuple[PatchRecord, int, tuple[int, int]]) -> _Written:
+    record, offset, shape = job
+    pixels = _pixels(record, modality)
+    if pixels.shape[-2:] != shape:
+        raise DataError(f"{record.path(modality)}: has changed while it was packed. Let nobody write there meanwhile.")
+    with binary.open("r+b") as file:
+        file.seek(offset)
+        file.write(pixels.data)
+    return _about(pixels)
+
+
+def _about(pixels: NDArray[Any]) -> _Written:
+    height, width = pixels.shape[-2:]
+    return (height, width), pixels.nbytes, zlib.crc32(pixels.data)
 
 
 def _load_index(folder: Path, modality: str) -> dict[str, Any]:

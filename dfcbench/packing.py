@@ -11,6 +11,7 @@ from pathlib import Path
 from dfcbench.errors import DataError
 from dfcbench.patches import PatchSet
 from dfcbench.records import MODALITIES
+from dfcbench.threads import Door
 
 log = logging.getLogger("dfcbench")
 
@@ -18,7 +19,9 @@ _SHARE_OF_FREE_SPACE = 0.25
 """A copy may take this share of what is free where the cache lies, and no more: it is a convenience, not a duty."""
 
 
-def pack_where_it_pays(patches: PatchSet, folder: Path, progress: Callable[[int, int], None]) -> PatchSet:
+def pack_where_it_pays(
+    patches: PatchSet, folder: Path, progress: Callable[[int, int], None], door: Door | None = None
+) -> PatchSet:
     """The packed copy of ``patches`` in ``folder``, or ``patches`` themselves where it does not fit or help."""
     if not {"s1", "s2"} & patches.modalities or not len(patches):
         return patches
@@ -31,7 +34,7 @@ def pack_where_it_pays(patches: PatchSet, folder: Path, progress: Callable[[int,
         log.warning("%s: too little free space for a packed copy of %d bytes; reading the tifs.", existing, size)
         return patches
     try:
-        return patches.packed(folder, progress=progress)
+        return patches.packed(folder, progress=progress, door=door)
     except (DataError, OSError) as error:
         log.warning("no packed copy (%s); reading the tifs.", error)
         return patches

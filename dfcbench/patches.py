@@ -21,6 +21,7 @@ from dfcbench.rasters import Georeference, RasterInfo
 from dfcbench.records import HEADER_ORDER, MODALITIES, PatchRecord
 from dfcbench.sampling import PixelSample, distinct, equal_shares, spread
 from dfcbench.scheme import CODES, NO_LABEL
+from dfcbench.threads import Door
 
 __all__ = ["HOLDOUT_SCENES", "LabelledPatch", "LabelledPatchSet", "Patch", "PatchRecord", "PatchSet", "PixelSample"]
 
@@ -274,12 +275,19 @@ class PatchSet(Sequence[Patch]):
             raise UsageError(f"batches({n}): a batch holds at least one patch.")
         return (self[start : start + n] for start in range(0, len(self), n))
 
-    def packed(self, folder: Path, modalities: Collection[str] | None = None, progress: Progress | None = None) -> Self:
+    def packed(
+        self,
+        folder: Path,
+        modalities: Collection[str] | None = None,
+        progress: Progress | None = None,
+        door: Door | None = None,
+    ) -> Self:
         """The same patches read from a copy in ``folder``, several times faster than from tifs.
 
         The copy is built where it is missing, incomplete or older than its sources; a fresh one is used as it is, also
         if it holds more patches than these. ``modalities`` (default: all that every patch has) are packed, the others
-        are read from their tifs as before. ``progress`` counts arrays while building.
+        are read from their tifs as before. ``progress`` counts arrays while building, which is done
+        behind the ``door`` if there is one.
         Raises DataError if the disk has too little room or a source cannot be read.
         """
         wanted = self.modalities if modalities is None else frozenset(modalities)
@@ -291,7 +299,7 @@ class PatchSet(Sequence[Patch]):
             )
         names = [name for name in self._names if name in wanted]
         result = self._take(np.arange(len(self)))
-        result._packs |= packed.pack(Path(folder), self._records, names, lambda: self.shapes, progress)
+        result._packs |= packed.pack(Path(folder), self._records, names, lambda: self.shapes, progress, door)
         return result
 
     def sample_pixels(

@@ -21,6 +21,7 @@ from dfcbench.method import Method, Needs, Params, Part
 from dfcbench.registry import Loaded, Registry
 from dfcbench.sealing import levels
 from dfcbench.submission import META, TUNED_BADGE, Submission
+from dfcbench.threads import Door
 
 Answered = TypeVar("Answered")
 
@@ -71,6 +72,8 @@ class Plan:
     """Parameters that were given, beside preset and defaults."""
     seal: str | None = None
     """How the method is sealed, ``kernel`` or ``process``; None if it runs in the harness's own process."""
+    door: Door | None = field(default=None, compare=False, repr=False)
+    """Where per-patch work is done, if not by this machine's threads. It has no say in what results."""
 
     @cached_property
     def method(self) -> Method:

@@ -22,6 +22,8 @@ from dfcbench.method import Method, Needs, Params
 from dfcbench.plugin_source import Sketch, locate_module, sketch_class, sketch_methods
 
 GROUP = "dfcbench.methods"
+_PLUGIN = "dfcbench_plugin_"
+"""How the names of modules begin that came from a plug-in's file."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,7 @@ def load_entry(entry: Entry) -> Loaded:
 
 def _import_file(file: Path) -> ModuleType:
     """Import a plug-in file under a name of its own; its folder is importable while it loads, for files beside it."""
-    name = f"dfcbench_plugin_{hashlib.blake2b(str(file).encode(), digest_size=6).hexdigest()}_{file.stem}"
+    name = f"{_PLUGIN}{hashlib.blake2b(str(file).encode(), digest_size=6).hexdigest()}_{file.stem}"
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise PluginError(f"{file}: not a Python file.")
@@ -181,9 +183,7 @@ def _import_file(file: Path) -> ModuleType:
 
 def beside(file: Path) -> list[Path]:
     """Modules in the folder of a plug-in file that are imported, in alphabetical order."""
-    files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
-    loaded = {Path(name) for name in files if name}
-    return sorted(path for path in loaded if path.parent == file.parent and path.suffix == ".py" and path != file)
+    return sorted(path for path in _loaded() if path.parent == file.parent and path != file)
 
 
 def source_digest(file: Path, others: Sequence[Path]) -> str:
@@ -192,6 +192,24 @@ def source_digest(file: Path, others: Sequence[Path]) -> str:
     for path in others:
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()
+
+
+def _loaded() -> dict[Path, ModuleType]:
+    """Modules that have been imported, by their source file."""
+    files = ((getattr(module, "__file__", None), module) for module in list(sys.modules.values()))
+    return {Path(file): module for file, module in files if file and file.endswith(".py")}
+
+
+def plugin_modules() -> list[ModuleType]:
+    """Modules that came from plug-ins' files, and those beside them: another process cannot import them by name."""
+    loaded = _loaded()
+    folders = {file.parent for file, module in loaded.items() if module.__name__.startswith(_PLUGIN)}
+    installed = ("dfcbench", "dfcbench_methods")
+    return [
+        module
+        for file, module in loaded.items()
+        if file.parent in folders and module.__name__.partition(".")[0] not in installed
+    ]
 
 
 def _check_class(cls: object, entry: Entry) -> None:

@@ -246,7 +246,8 @@ class _Run:
         if illustrate is not None:
             illustrate(plan, Submission(self.folder))
         if not self._fitted_before():
-            write_json(self.folder / TIMING, {"seconds": self.timing.seconds, "workers": plan.workers})
+            workers = plan.workers if plan.door is None else plan.door.workers
+            write_json(self.folder / TIMING, {"seconds": self.timing.seconds, "workers": workers})
             if self.remake and (self.work / METRICS).exists():
                 (self.work / METRICS).replace(self.folder / METRICS)
         answered = {} if answers is None else {"feedback": {"answers": answers, "limit": FEEDBACK_LIMIT}}
@@ -294,6 +295,7 @@ class _Run:
             artifacts=self.folder / ARTIFACTS,
             reporter=self.metrics,
             parts={name: self._maps_of(part) for name, part in self.plan.parts.items()},
+            door=self.plan.door,
         )
 
     def _maps_of(self, part: Plan | Ready) -> SubmissionMaps:
@@ -311,6 +313,7 @@ class _Run:
                 patches,
                 cache_directory() / "packed" / f"{split}-{name}",
                 lambda done, total: self.observer.advance(f"packing {split}", done, total),
+                self.plan.door,
             )
 
     def _fit(self, view: ContestView, run: RunContext) -> None:
@@ -366,10 +369,10 @@ class _Run:
             self.ledger.note(map_path(self.folder, patch.id))
 
     def _confusion(self) -> Confusion:
-        reference = self.plan.contest.reference
+        reference, folder = self.plan.contest.reference, self.folder
 
         def count(patch: Any) -> tuple[str, Any]:
-            high, labels = patch.high, rasters.read(map_path(self.folder, patch.id))[0]
+            high, labels = patch.high, rasters.read(map_path(folder, patch.id))[0]
             if high.shape != labels.shape:
                 raise DataError(
                     f"{label_name(patch.id)}: has {high.shape} pixels, the images of that patch {labels.shape}. "
@@ -377,7 +380,7 @@ class _Run:
                 )
             return patch.id, confusion_matrix(high, labels)
 
-        run = RunContext(workers=self.plan.workers, reporter=self.metrics)
+        run = RunContext(workers=self.plan.workers, reporter=self.metrics, door=self.plan.door)
         return Confusion.collect(run.map(count, reference, label="scoring"))
 
     @contextmanager

@@ -13,6 +13,8 @@ instead of ten times; the labels' blocks, updated once in either schedule, get e
 
 from __future__ import annotations
 
+import shutil
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -76,7 +78,11 @@ class Progress:
 
 
 class StateFiles:
-    """q(s) of every patch between sweeps, one file each, in two generations so that a killed sweep can be repeated."""
+    """q(s) of every patch between sweeps, one file each, of the last two sweeps so that a killed one can be repeated.
+
+    A file's name tells its sweep, and it appears complete: a task that is done twice, as happens where machines fail,
+    writes the same again and disturbs nobody.
+    """
 
     def __init__(self, folder: Path, settings: Settings) -> None:
         self.folder = folder
@@ -84,15 +90,19 @@ class StateFiles:
         folder.mkdir(parents=True, exist_ok=True)
 
     def _path(self, index: int, sweep: int) -> Path:
-        return self.folder / f"{index:06d}-{sweep % 2}.npy"
+        return self.folder / f"{index:06d}-{sweep}.npy"
 
     def write(self, index: int, sweep: int, state: State) -> None:
-        with self._path(index, sweep).open("wb") as file:
+        path = self._path(index, sweep)
+        whole = path.with_suffix(f".{uuid.uuid4().hex}")
+        with whole.open("wb") as file:
             if isinstance(state, Dense):
                 np.save(file, state.q)
             else:
                 np.save(file, state.clusters)
                 np.save(file, state.share)
+        whole.replace(path)
+        self._path(index, sweep - 2).unlink(missing_ok=True)
 
     def read(self, index: int, sweep: int) -> State:
         with self._path(index, sweep).open("rb") as file:
@@ -104,9 +114,7 @@ class StateFiles:
         return all(self._path(index, sweep).is_file() for index in range(count))
 
     def clear(self) -> None:
-        for path in self.folder.glob("*.npy"):
-            path.unlink()
-        self.folder.rmdir()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class LabelTables:

@@ -108,6 +108,9 @@ class CpuEngine:
         self.dtype = dtype
         self._buffers = _Buffers()
 
+    def __reduce__(self) -> tuple[type[CpuEngine], tuple[Any, ...]]:
+        return CpuEngine, (self.settings, self.dtype)
+
     def sweep(self, tables: Tables, view: View, state: State | None, *, labels: bool = False) -> Sweep:
         s, take = self.settings, self._buffers.take
         height, width = view.shape

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,7 +83,21 @@ class Population:
         size = int(self._starts[-1])
         if not path.exists() or path.stat().st_size != size:
             _fill(path, size)
-        self._labels = np.memmap(path, np.uint8, "r+", shape=(size,)) if size else np.zeros(0, np.uint8)
+        self._path = path
+        self._map_labels()
+
+    def _map_labels(self) -> None:
+        size = int(self._starts[-1])
+        self._labels = np.memmap(self._path, np.uint8, "r+", shape=(size,)) if size else np.zeros(0, np.uint8)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Labels travel by the path of their file."""
+        self.flush()
+        return {name: value for name, value in vars(self).items() if name != "_labels"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._map_labels()
 
     def __len__(self) -> int:
         return len(self._patches)

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -33,8 +32,8 @@ Sums = dict[str, NDArray[np.float32]]
 
 HELD = 4e9
 """Bytes of forests held while they vote. More than that are read in turn for every ``CHUNK`` patches."""
-CHUNK = 64
-"""Patches whose features are held meanwhile: 36 features of 64 patches of 256 x 256 pixels take 0.6 GB."""
+CHUNK = 16
+"""Patches whose features a worker holds meanwhile: 36 features of 16 patches of 256 x 256 pixels take 0.15 GB."""
 
 
 def engine_here() -> Engine:
@@ -137,11 +136,33 @@ def grow_all(
     *,
     only: slice = slice(None),
 ) -> None:
-    """Grow the members that are not finished yet, each on its own draw of ``rows`` pixels, and keep each at once."""
+    """Grow the members that are not finished yet, each on its own draw of ``rows`` pixels, and keep each at once.
+
+    On a cluster, each worker draws and grows a forest by itself.
+    """
     from .forest_sampling import groups
 
     kinds = {member.name: member for member in members}
     missing = [name for name in kinds if run.load_checkpoint(checkpoint(name)) is None]
+
+    def keep(name: str, draw: Draw, growing: Growing) -> int:
+        seed = int(run.generator("antonia", "forest", name).integers(2**31))
+        trees = grow(draw, growing, kinds[name].weighted, seed)
+        run.save_checkpoint(checkpoint(name), trees)
+        return trees.link.size
+
+    def tell(name: str, nodes: int) -> None:
+        run.log({f"{kinds[name].kind}_forest_nodes": nodes}, step=int(name.rpartition("-")[2]))
+
+    if run.distributed:
+
+        def alone(name: str) -> int:
+            draw = population.draw([name], rows, features, run, only=only)[name]
+            return keep(name, draw, replace(growing, workers=1))
+
+        for name, nodes in zip(missing, run.map(alone, missing, label="growing forests"), strict=True):
+            tell(name, nodes)
+        return
     width = len(features(population.patch(0))) if missing else 0
     draws: dict[str, Draw] = {}
 
@@ -152,10 +173,7 @@ def grow_all(
 
     # Names go around, not draws, so that each draw is forgotten before the next one is assembled.
     for name in run.progress(drawn(), label="growing forests", total=len(missing)):
-        seed = int(run.generator("antonia", "forest", name).integers(2**31))
-        trees = grow(draws.pop(name), growing, kinds[name].weighted, seed)
-        run.save_checkpoint(checkpoint(name), trees)
-        run.log({f"{kinds[name].kind}_forest_nodes": trees.link.size}, step=int(name.rpartition("-")[2]))
+        tell(name, keep(name, draws.pop(name), growing))
 
 
 def votes(
@@ -168,7 +186,7 @@ def votes(
     """Soft votes of each patch, (8, H, W) by kind of member: the weighted mean of the forests' probabilities.
 
     ``read`` gives a forest by its member's name. Memory depends neither on the number of patches nor, beyond ``HELD``,
-    on that of forests.
+    on that of forests; on a cluster forests are not held but read there, since they lie in files.
     """
     totals = {kind: sum(m.weight for m in members if m.kind == kind) for kind in {m.kind for m in members}}
 
@@ -184,34 +202,21 @@ def votes(
     def shaped(sums: Sums, shape: tuple[int, int]) -> Sums:
         return {kind: np.ascontiguousarray(p.T).reshape(CLASSES, *shape) for kind, p in sums.items()}
 
-    held = _held(members, read)
-    if held is not None:
+    held = None if run.distributed else _held(members, read)
+    together = CHUNK if held is None else 1
 
-        def one(patch: Patch) -> Sums:
-            x, shape = inputs(patch)
-            sums = empty(len(x))
-            for member, trees in zip(members, held, strict=True):
-                _cast(trees, member.kind, member.weight / totals[member.kind], (x, sums))
-            return shaped(sums, shape)
-
-        yield from zip(patches, run.map(one, patches), strict=True)
-        return
-    for start in range(0, len(patches), CHUNK):
-        chunk = patches[start : start + CHUNK]
-        x, shapes = zip(*run.map(inputs, chunk), strict=True)
+    def voted(first: int) -> list[Sums]:
+        x, shapes = zip(*map(inputs, patches[first : first + together]), strict=True)
         sums = [empty(len(pixels)) for pixels in x]
-        for member in members:
-            cast = partial(_cast, read(member.name), member.kind, member.weight / totals[member.kind])
-            for _ in run.map(cast, list(zip(x, sums, strict=True))):
-                pass
-        for i, patch in enumerate(chunk):
-            yield patch, shaped(sums[i], shapes[i])
+        for number, member in enumerate(members):
+            trees = read(member.name) if held is None else held[number]
+            for pixels, votes_so_far in zip(x, sums, strict=True):
+                trees.vote(pixels, votes_so_far[member.kind], member.weight / totals[member.kind])
+        return [shaped(each, shape) for each, shape in zip(sums, shapes, strict=True)]
 
-
-def _cast(trees: Trees, kind: str, weight: float, place: tuple[NDArray[np.float32], Sums]) -> None:
-    """Add a forest's vote on x to the sums of its kind."""
-    x, sums = place
-    trees.vote(x, sums[kind], weight)
+    starts = range(0, len(patches), together)
+    for first, found in zip(starts, run.map(voted, starts), strict=True):
+        yield from zip(patches[first : first + together], found, strict=True)
 
 
 def _held(members: Sequence[Member], read: Callable[[str], Trees]) -> list[Trees] | None:

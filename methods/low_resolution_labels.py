@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
-from dfcbench.method import Contest, Method, Needs, PatchSet, Prediction, RunContext
+from dfcbench.method import Contest, Method, Needs, Patch, PatchSet, Prediction, RunContext
 
 
 class LowResolutionLabels(Method):
@@ -23,5 +23,8 @@ class LowResolutionLabels(Method):
 
     def predict(self, patches: PatchSet, run: RunContext) -> Iterator[Prediction]:
         """The labels of each patch."""
-        for patch in patches:
-            yield Prediction(patch.id, patch.low)
+        yield from run.map(_labels, patches)
+
+
+def _labels(patch: Patch) -> Prediction:
+    return Prediction(patch.id, patch.low)

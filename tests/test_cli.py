@@ -19,7 +19,7 @@ from tests import datamaker
 from tests.conftest import Shell
 from tests.plugins import MAJORITY, with_predict
 
-HEAVY = ("torch", "sklearn", "mlflow", "matplotlib")
+HEAVY = ("torch", "sklearn", "mlflow", "matplotlib", "joblib", "distributed", "dask", "cloudpickle")
 
 
 def test_a_newcomer_gets_a_table_an_mlflow_run_and_a_board(dfcbench: Shell, tiny_root: Path):

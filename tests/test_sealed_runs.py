@@ -447,6 +447,12 @@ def test_a_dry_run_tells_the_guarantee_and_writes_nothing(dfcbench: Shell, small
     assert not (dfcbench.folder / "submissions").exists()
 
 
+def test_a_seal_and_a_cluster_exclude_each_other(dfcbench: Shell, small_root: Path):
+    words = ("run", "--track", 1, "--method", "low-resolution-labels", "--data", small_root, "--sealed")
+    refused = dfcbench(*words, "--scheduler", "tcp://127.0.0.1:1", expect=UsageError.exit_code)
+    assert "--sealed with --scheduler" in refused.stderr
+
+
 def test_a_finished_run_without_a_seal_is_set_aside_and_made_again(small, tmp_path):
     plain = make_plan(small, tmp_path)
     execute(plain, Quiet())

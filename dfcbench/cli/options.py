@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dfcbench.errors import UsageError
+
 if TYPE_CHECKING:
     from dfcbench.archive import Archive
     from dfcbench.cli.console import Terminal
     from dfcbench.registry import Registry
+    from dfcbench.threads import Door
 
 DataOption = Annotated[
     Path | None,
@@ -28,6 +33,14 @@ MethodsDirOption = Annotated[
 ]
 TrackOption = Annotated[int, typer.Option("--track", help="1 (low-resolution labels) or 2 (high-resolution too).")]
 SplitOption = Annotated[str, typer.Option("--split", help="test, validation, or regional (the release by region).")]
+SchedulerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="Per-patch work on the Dask cluster of this scheduler, as tcp://host:8786.",
+    ),
+]
 
 SUBMISSIONS = Path("submissions")
 
@@ -54,6 +67,35 @@ def open_archive(data: Path | None, terminal: Terminal) -> Archive:
         root = demo.ensure(progress=lambda done, total: terminal.advance("generating the demo contest", done, total))
     terminal.note(f"No --data given: using the demo contest, artificial data in the real layout ({root}).")
     return Archive.open(root)
+
+
+@contextmanager
+def joined(scheduler: str | None, archive: Archive, submissions: Path, terminal: Terminal) -> Iterator[Door | None]:
+    """The door to a scheduler's cluster, whose workers see the data and the submissions; None without a scheduler."""
+    if scheduler is None:
+        yield None
+        return
+    from dfcbench.cluster import connected
+    from dfcbench.files import writable_folder
+
+    seen = [path for records in archive.splits.values() for path in records[0].files.values()]
+    with connected(scheduler, [writable_folder(submissions)], seen) as cluster:
+        terminal.note(f"Per-patch work is done on {cluster}.")
+        yield cluster
+
+
+def device_for(device: str, scheduler: str | None) -> str:
+    """The device to run on; with a scheduler the processors, as workers may have no other.
+
+    Raises UsageError if another one was asked for, or is not here.
+    """
+    from dfcbench.machine import resolve_device
+
+    if scheduler is None:
+        return resolve_device(device)
+    if device not in ("auto", "cpu"):
+        raise UsageError(f"--device {device}: with --scheduler the workers' processors do the work; leave it away.")
+    return "cpu"
 
 
 def demo_at(data: Path | None) -> str | None:

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,10 +18,13 @@ from dfcbench.cli.options import (
     SUBMISSIONS,
     DataOption,
     MethodsDirOption,
+    SchedulerOption,
     SplitOption,
     SubmissionsOption,
     TrackOption,
     demo_at,
+    device_for,
+    joined,
     open_archive,
     open_registry,
     parse_parameters,
@@ -54,6 +58,8 @@ EXAMPLES = """Examples:
 
   dfcbench run --track 1 --method their_method.py --sealed
 
+  dfcbench run --track 1 --method bag --data /shared/DFC2020 --scheduler tcp://10.0.0.1:8786
+
 Common errors: a method that learns from high-resolution labels needs --track 2; Track 2 is scored on --split test only.
 """
 
@@ -79,6 +85,7 @@ def run(
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, help="Threads over patches. Default: one per core.")
     ] = None,
+    scheduler: SchedulerOption = None,
     if_exists: Annotated[
         IfExists,
         typer.Option(
@@ -104,12 +111,16 @@ def run(
 ) -> None:
     """Run a method on a track: fit it, map every patch of the split, score the maps, record everything."""
     from dfcbench.contest import FusionContest
-    from dfcbench.machine import resolve_device
     from dfcbench.plan import Plan, resolve_parameters
     from dfcbench.runner import order, state
 
     terminal = Terminal()
     given, faults = parse_parameters(parameters)
+    if sealed and scheduler is not None:
+        raise UsageError(
+            "--sealed with --scheduler: a seal keeps a process of this machine, and a cluster's workers are others. Leave "
+            "one of them away."
+        )
     archive, seal = None, None
     registry = open_registry(methods_dir)
     if sealed:  # what is to be hidden is known before any method's process begins
@@ -135,7 +146,7 @@ def run(
             params=params,
             preset=chosen,
             seed=seed,
-            device=resolve_device(device),
+            device=device_for(device, scheduler),
             workers=workers or cores(),
             submissions=submissions,
             registry=registry,
@@ -152,7 +163,9 @@ def run(
     if if_exists is IfExists.skip and found != "new":
         terminal.note(f"Skipped: a {found} run is there. Use --if-exists resume or rerun.")
         return
-    submission = perform(plan, terminal, rerun=if_exists is IfExists.rerun, keep_probabilities=keep_probabilities)
+    with joined(scheduler, archive, submissions, terminal) as door:
+        plan = replace(plan, door=door) if door is not None else plan
+        submission = perform(plan, terminal, rerun=if_exists is IfExists.rerun, keep_probabilities=keep_probabilities)
     _show_result(plan, submission)
 
 

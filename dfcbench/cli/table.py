@@ -14,8 +14,11 @@ from dfcbench.cli.options import (
     SUBMISSIONS,
     DataOption,
     MethodsDirOption,
+    SchedulerOption,
     SubmissionsOption,
+    device_for,
     given_data,
+    joined,
     open_archive,
     open_registry,
 )
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from dfcbench.archive import Archive
     from dfcbench.paper import PaperTable
     from dfcbench.registry import Registry
+    from dfcbench.threads import Door
 
 EXAMPLES = """Examples:
 
@@ -50,6 +54,7 @@ def table(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of those runs.")] = 0,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
     workers: Annotated[int | None, typer.Option("--workers", min=1, help="Threads over patches.")] = None,
+    scheduler: SchedulerOption = None,
     submissions: SubmissionsOption = SUBMISSIONS,
     methods_dir: MethodsDirOption = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for the tables' files.")] = LEADERBOARDS,
@@ -64,6 +69,7 @@ def table(
     known = paper.tables()
     definitions = list(known.values()) if number.lower() == "all" else [paper.table(number)]
     terminal = Terminal()
+    chosen = device_for(device, scheduler) if run else device
     writable_folder(out)
     archive = None
     if run or given_data(data) is not None:
@@ -76,7 +82,10 @@ def table(
     failed: list[tuple[str, DataError | UsageError]] = []
     for definition in definitions:
         if run and archive is not None:
-            failed += _run_missing(definition, archive, terminal, preset, seed, device, workers, submissions, registry)
+            with joined(scheduler, archive, submissions, terminal) as door:
+                failed += _run_missing(
+                    definition, archive, terminal, preset, seed, chosen, workers, door, submissions, registry
+                )
         found, problems = find_submissions(submissions)
         for problem in problems:
             typer.echo(f"warning: left out: {problem.reason}", err=True)
@@ -105,6 +114,7 @@ def _run_missing(
     seed: int,
     device: str,
     workers: int | None,
+    door: Door | None,
     submissions: Path,
     registry: Registry,
 ) -> list[tuple[str, DataError | UsageError]]:
@@ -112,11 +122,9 @@ def _run_missing(
     allow, with reasons."""
     from dfcbench import paper
     from dfcbench.contest import FusionContest
-    from dfcbench.machine import resolve_device
     from dfcbench.plan import Plan, resolve_parameters
     from dfcbench.submission import find_submissions
 
-    chosen_device = resolve_device(device)
     present = {submission.key for submission in find_submissions(submissions, definition.track)[0]}
     failed: list[tuple[str, DataError | UsageError]] = []
     for row, split in paper.cells(definition):
@@ -129,11 +137,12 @@ def _run_missing(
                 params=params,
                 preset=named,
                 seed=seed,
-                device=chosen_device,
+                device=device,
                 workers=workers or cores(),
                 submissions=submissions,
                 registry=registry,
                 overrides=row.parameters,
+                door=door,
             )
             if plan.key in present:
                 continue
