@@ -108,6 +108,7 @@ def known(tmp_path_factory: pytest.TempPathFactory, small_root: Path) -> Iterato
             "packed": packs["high"].file.path,
             "other": other,
             "port": server.getsockname()[1],
+            "note": f"dfcbench-{os.getpid()}",
             "tmp": tmp_path_factory.getbasetemp(),
         }
 
@@ -159,6 +160,7 @@ def test_a_thief_without_a_seal_gets_nearly_everything(known, small_root, tmp_pa
         "trace",
         "hard link",
         "mount",
+        "leave a note",
     )
     lines = (tmp_path / "thief.py").read_text().splitlines()
     (tmp_path / "thief.py").write_text(
