@@ -108,6 +108,7 @@ def known(tmp_path_factory: pytest.TempPathFactory, small_root: Path) -> Iterato
             "packed": packs["high"].file.path,
             "other": other,
             "port": server.getsockname()[1],
+            "note": f"dfcbench-{os.getpid()}",
             "tmp": tmp_path_factory.getbasetemp(),
         }
 
@@ -159,6 +160,7 @@ def test_a_thief_without_a_seal_gets_nearly_everything(known, small_root, tmp_pa
         "trace",
         "hard link",
         "mount",
+        "leave a note",
     )
     lines = (tmp_path / "thief.py").read_text().splitlines()
     (tmp_path / "thief.py").write_text(
@@ -535,7 +537,7 @@ def test_a_broken_off_run_leaves_no_process_and_goes_on_sealed(dfcbench: Shell, 
     process = dfcbench.start(*command)
     been = _awaited(lambda: next(dfcbench.folder.glob("submissions/*/*/*/work/scratch/been"), None))
     worker, folder = int(_awaited(been.read_text)), been.parents[2]
-    assert _awaited(lambda: len(list(folder.glob("predictions/*.tif"))) == 3)
+    assert _awaited(lambda: len(list(folder.glob("predictions/ROIs*.tif"))) == 3)
     process.send_signal(how)
     _, err = process.communicate(timeout=60)
     assert _awaited(lambda: not _alive(worker))
@@ -544,7 +546,7 @@ def test_a_broken_off_run_leaves_no_process_and_goes_on_sealed(dfcbench: Shell, 
         assert "Give the same command again" in err
     if how != signal.SIGKILL:
         return
-    kept = {path: path.stat().st_mtime_ns for path in (folder / "predictions").iterdir()}
+    kept = {path: path.stat().st_mtime_ns for path in folder.glob("predictions/ROIs*.tif")}
     dfcbench(*command)
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert Submission(folder).sealed == levels.offered()

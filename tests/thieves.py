@@ -45,14 +45,15 @@ def shell(*command):
 
 
 def disk():
-    """Every file of the disk that can be opened and bears a label's name."""
-    return [os.path.join(folder, name) for root in ("/", KNOWN["data"], os.path.dirname(KNOWN["data"]))
+    """Every file around the data and around this process that can be opened and bears a label's name."""
+    around = [KNOWN["data"], *map(str, Path(KNOWN["data"]).parents[:1]), *map(str, Path.cwd().parents[:1])]
+    return [os.path.join(folder, name) for root in around
             for folder, _, files in os.walk(root) for name in files if "_dfc_" in name and readable(folder, name)]
 
 
 def readable(folder, name):
     try:
-        open(os.path.join(folder, name), "rb").close()
+        os.close(os.open(os.path.join(folder, name), os.O_RDONLY | os.O_NONBLOCK))
         return True
     except OSError:
         return False
@@ -138,6 +139,9 @@ def attempts(contest, run):
     yield "write to the cache", lambda: open(os.path.dirname(KNOWN["packed"]) + "/x", "w").write("x")
     yield "write to the system's temporary folder", lambda: open(KNOWN["tmp"] + "/thief", "w").write("x")
     yield "write to its own source", lambda: open(__file__, "a").write("#")
+    yield "leave a note in shared memory", lambda: open("/dev/shm/" + KNOWN["note"], "w").write("x")
+    yield "leave a note in a message queue", lambda: called(libc.msgget(0x5EA1ED, 0o1600))
+    yield "leave a note beside a file's content", lambda: os.setxattr(run.artifact("x"), "user.note", b"x")
     yield "labelled patches", lambda: contest.labelled
     yield "scored images while fitting", lambda: contest.target
     yield "scored images past the view", lambda: contest.to_predict()

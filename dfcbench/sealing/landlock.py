@@ -45,7 +45,6 @@ RIGHTS = {
     | _MAKE_REG
     | _REFER
     | _TRUNCATE,
-    "shared memory": _READ_FILE | _WRITE_FILE | _TRUNCATE | _MAKE_REG | _REMOVE_FILE,
     "device": _READ_FILE | _WRITE_FILE | _READ_DIR | _IOCTL_DEV,
 }
 """By the word that ``places`` uses. No word grants making links, sockets, pipes or device files."""

@@ -35,7 +35,6 @@ _SHARED_PREFIXES = ("/usr", "/usr/local")
 """Where a system's own Python lives among other things; its libraries are granted one by one."""
 _SINKS = ("/dev/null", "/dev/zero", "/dev/full")
 _CODE = (".py", *EXTENSION_SUFFIXES)
-_SHARED_MEMORY = "/dev/shm"
 _CUDA_READ = ("/sys", "/proc/driver", "/proc/devices", "/proc/modules")
 _CUDA_DEVICES = ("nvidia*", "nvidia-caps/*", "dri/*")
 
@@ -140,7 +139,6 @@ def places(
     rules = [(str(place), "read") for place in (*granted.places, *files)]
     rules += [(str(place), "write") for place in writable]
     rules += [(place, "device") for place in _SINKS]
-    rules.append((_SHARED_MEMORY, "shared memory"))
     if device.startswith("cuda"):
         rules += [(place, "read") for place in _CUDA_READ]
         rules += [(str(place), "device") for pattern in _CUDA_DEVICES for place in Path("/dev").glob(pattern)]

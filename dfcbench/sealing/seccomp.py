@@ -1,4 +1,5 @@
-"""A filter of system calls: no sockets, no way into other processes or past the file system's rules, no privileges.
+"""A filter of system calls: no sockets, no way into other processes or past the file system's rules, no privileges, and
+nothing but files in which a process could leave something for another one.
 
 The kernel's interface: Documentation/userspace-api/seccomp_filter.rst of Linux; numbers of the calls from
 arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h. Only the standard library is imported here.
@@ -79,6 +80,11 @@ _CALLS = {
     "mq_open": (240, 180),
     "shmget": (29, 194),
     "shmat": (30, 196),
+    "msgget": (68, 186),
+    "semget": (64, 190),
+    "setxattr": (188, 5),
+    "lsetxattr": (189, 6),
+    "fsetxattr": (190, 7),
     "truncate": (76, 45),
     "capget": (125, 90),
     "capset": (126, 91),
@@ -101,6 +107,7 @@ _EVERYWHERE = {
     "pidfd_getfd": 438,
     "process_madvise": 440,
     "mount_setattr": 442,
+    "setxattrat": 463,
 }
 _LOOKED_AT = ("socketpair", "sendto", "clone", "truncate", "capget", "capset")
 """Calls that are not denied outright."""

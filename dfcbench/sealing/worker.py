@@ -17,7 +17,7 @@ from dfcbench.answers import predicted
 from dfcbench.errors import ContractError, DfcbenchError
 from dfcbench.method import Method, Needs, Prediction, RunContext
 from dfcbench.plugin_source import Sketch
-from dfcbench.sealing import failures, guard
+from dfcbench.sealing import failures, guard, locks
 from dfcbench.sealing.door import Modules
 from dfcbench.sealing.shown import ShownContest, ShownMaps, asking, sendable
 from dfcbench.sealing.wire import Channel, Ended, Message
@@ -28,6 +28,8 @@ log = logging.getLogger("dfcbench")
 def work(commands: socket.socket, service: socket.socket, orders: Mapping[str, Any], sealed: Mapping[str, Any]) -> None:
     """Obey commands from one channel and answer, ask and report on the other, until told to end."""
     guard.install()
+    if orders["kernel"]:
+        locks.install()
     orders_in, channel = Channel(commands), Channel(service)
     log.setLevel(logging.INFO)
     log.propagate = False
