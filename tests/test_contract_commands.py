@@ -80,6 +80,16 @@ def test_parameters_reach_the_method(methods):
     methods("methods", "check", "seven.py:Means", "--only", "runs", "-p", "sharpness=8", expect=5)
 
 
+def test_a_method_for_one_size_of_patches_is_checked_on_that(methods):
+    source = GOOD.replace(
+        "        return np.concatenate", "        patch.s2.reshape(13, 96, 96)\n        return np.concatenate"
+    )
+    (methods.folder / "large.py").write_text(source)
+    words = ("methods", "check", "large.py:Means", "--only", "runs", "--only", "size")
+    methods(*words, "--side", 96)
+    methods(*words, expect=5)
+
+
 def test_checking_leaves_nothing_behind(methods, tmp_path):
     temporary, cache = tmp_path / "temporary", tmp_path / "cache"
     temporary.mkdir()

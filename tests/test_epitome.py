@@ -33,6 +33,7 @@ SMALL: dict[str, Any] = {
     "learning_rate": 0.02,
     "precision_rate": 1.0,
     "embedding_windows": 2000,
+    "threads": 1,
 }
 
 

@@ -29,7 +29,14 @@ from dfcbench_methods.torch_method import TorchParams
 from dfcbench_methods.unet import UNet
 from tests.network_maker import FakePatches, Killed, Recorder, make_patch, make_training
 
-SMALL: dict[str, Any] = {"steps": 30, "batch": 4, "crop": 32, "validate_every": 10, "validation_patches": 2}
+SMALL: dict[str, Any] = {
+    "steps": 30,
+    "batch": 4,
+    "crop": 32,
+    "validate_every": 10,
+    "validation_patches": 2,
+    "threads": 1,
+}
 NARROW: dict[type[TorchMethod], dict[str, Any]] = {
     UNet: {"width": 4, "optimiser": "adamw", "learning_rate": 1e-2, "schedule": "cosine"},
     DeepLabV3: {"width": 4, "backbone": "resnet50", "optimiser": "adamw", "learning_rate": 5e-3, "head_factor": 1},

@@ -164,7 +164,7 @@ class Scene:
 @pytest.mark.parametrize("targets", ["soft", "hard"])
 def test_smoothing_removes_the_noise_of_the_ensemble(targets):
     scene = Scene()
-    params = SmoothingParams(targets=targets, most_steps=60, chip=32, batch=8, width=16)
+    params = SmoothingParams(targets=targets, most_steps=60, chip=32, batch=8, width=16, threads=1)
     method = NeuralSmoothing(params)
 
     class Contest:

@@ -1,4 +1,4 @@
-"""``dfcbench methods``: what is on offer, what one method is, and a new one to begin with."""
+"""``dfcbench methods``: what is on offer, what one method is, and a new one to begin with; ``check_method`` checks one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
     from dfcbench.method import Needs
 
-methods_app = typer.Typer(help="List the methods on offer, show one, or write a new one.", rich_markup_mode=None)
+methods_app = typer.Typer(
+    help="List the methods on offer, show one, check one, or write a new one.", rich_markup_mode=None
+)
 app.add_typer(methods_app, name="methods")
 
 
