@@ -13,7 +13,8 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from io import FileIO
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -90,9 +91,6 @@ UNSEALED = "finished (not sealed)"
 """State of a run that is there without the seal, or with a weaker one than, is asked for."""
 HALF_UNSEALED = "unfinished (not sealed)"
 """State of a run that was begun without that seal: nothing of it is gone on with."""
-
-_METRICS_AT_A_TIME = 5.0
-"""Seconds between two writes of metrics.jsonl, so that a chatty method does not wait for the disk."""
 
 
 class Observer(Protocol):
@@ -218,6 +216,13 @@ def _require_seal(plan: Plan, found: str, *, more: bool) -> None:
             f"{plan.folder}: is a sealed run, of which maps are missing. Add --sealed to make them, or --if-exists rerun to "
             "replace it by a run without a seal."
         )
+
+
+def tidy(folder: Path) -> None:
+    """Remove what a finished run that was killed in its last moment left to be removed, unless a process is at the run."""
+    if (folder / WORK).exists():
+        with suppress(Timeout, OSError), FileLock(folder / ".lock", timeout=0):
+            shutil.rmtree(folder / WORK, ignore_errors=True)
 
 
 class _Run:
@@ -401,13 +406,16 @@ class _Run:
 
 
 class _MetricsFile:
-    """Passes progress on, and appends what the method logs to metrics.jsonl."""
+    """Passes progress on, and appends what the method logs to metrics.jsonl.
+
+    Each call is handed to the system at once, not to the disk: a killed process loses none of it, as a checkpoint saved
+    right after it would not be asked for these steps again.
+    """
 
     def __init__(self, path: Path, observer: Observer) -> None:
         self._path = path
         self._observer = observer
-        self._waiting: list[str] = []
-        self._written = time.monotonic()
+        self._file: FileIO | None = None
 
     def advance(self, label: str, done: int, total: int | None) -> None:
         self._observer.advance(label, done, total)
@@ -417,18 +425,27 @@ class _MetricsFile:
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
         for name in values.keys() - finite.keys():  # JSON has no word for them
             log.warning("metric %s is %s at step %s; left out.", name, values[name], step)
-        for name, value in finite.items():
-            entry = {"name": name, "value": value, "step": step, "time": round(now, 3)}
-            self._waiting.append(json.dumps(entry) + "\n")
+        entries = [
+            {"name": name, "value": value, "step": step, "time": round(now, 3)} for name, value in finite.items()
+        ]
+        self._append("".join(json.dumps(entry) + "\n" for entry in entries))
         self._observer.metrics(finite, step)
-        if time.monotonic() - self._written > _METRICS_AT_A_TIME:
-            self.flush()
 
     def flush(self) -> None:
-        if self._waiting:
-            append_lines(self._path, "".join(self._waiting))
-        self._waiting.clear()
-        self._written = time.monotonic()
+        """All is written; let go of the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _append(self, lines: str) -> None:
+        try:
+            if self._file is None and lines:
+                append_lines(self._path, "")  # ends a line that a kill cut short
+                self._file = self._path.open("ab", buffering=0)
+            if self._file is not None:
+                self._file.write(lines.encode())
+        except OSError as error:
+            raise unwritable(self._path, error) from error
 
 
 @contextmanager

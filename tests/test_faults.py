@@ -169,7 +169,7 @@ def test_a_tif_that_is_spoilt_between_plan_and_read_is_named_and_what_was_mapped
     assert {name: (folder / "predictions" / name).stat().st_mtime_ns for name in kept} == kept
 
 
-def test_a_packed_copy_makes_up_for_a_tif_that_vanishes_but_not_silently_for_its_header(here: Path, whole):
+def test_a_tif_that_is_gone_is_told_by_its_patch_before_the_work(here: Path, whole):
     stop(here, "predict")
     path = image(here, "s2", 4)
     sound = path.rename(here / "aside")
@@ -252,6 +252,18 @@ def test_a_submission_of_another_key_in_its_place_is_not_taken_for_it(copied: Pa
     goes_on(copied, whole)
 
 
+def test_what_was_logged_before_a_checkpoint_is_there_when_the_process_dies_behind_it(here: Path, whole):
+    source = LEARNING.replace('raise RuntimeError("stopped in fit")', "os.kill(os.getpid(), 9)")
+    assert source != LEARNING
+    (here / "learning.py").write_text(source)
+    (here / "stop in fit").touch()
+    process = Shell(here).start(*COMMAND)
+    process.communicate(timeout=120)
+    assert process.returncode == -9
+    lines = (run_folder(here) / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [0, 1, 2]
+
+
 def test_a_line_of_metrics_that_a_kill_cut_short_spoils_no_other(here: Path, whole):
     stop(here, "fit")
     path = run_folder(here) / "metrics.jsonl"
@@ -266,8 +278,11 @@ def test_the_page_that_a_kill_kept_from_being_written_is_made_up_for(copied: Pat
     page = run_folder(copied) / "artifacts" / "page.html"
     former = page.read_bytes()
     page.unlink()
+    left = run_folder(copied) / "work" / "scratch"
+    left.mkdir(parents=True)
     assert "fit …" not in goes_on(copied, whole)
     assert page.read_bytes() == former
+    assert not left.parent.exists()
 
 
 # Others, and the clock

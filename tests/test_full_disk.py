@@ -175,7 +175,7 @@ def test_a_run_whose_folder_becomes_read_only_goes_on_when_it_is_not(here, data,
     assert shown.code == 0 and "average accuracy" in shown.out, "what is finished is shown from where it is"
 
 
-def test_a_read_only_cache_and_current_folder_cost_two_warnings(here, data, read_only, whole, monkeypatch):
+def test_a_read_only_cache_and_current_folder_cost_warnings_alone(here, data, read_only, whole, monkeypatch):
     monkeypatch.setenv("DFCBENCH_CACHE", str(read_only / "cache"))
     outcome = run(data, "--submissions", here / "s", store=f"sqlite:///{read_only / 'mlflow.db'}")
     assert outcome.code == 0, outcome.err

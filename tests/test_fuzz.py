@@ -108,7 +108,7 @@ def header_bytes(path: Path) -> int:
     return int(start + 2 + 12 * entries + 4)
 
 
-@examples(40)
+@examples(25)
 @given(token=st.sampled_from(datamaker.TOKENS), changes=edits, cut=cuts, in_header=st.booleans())
 def test_a_tif_of_changed_bytes_is_verified_to_the_end(place, token, changes, cut, in_header):
     path = datamaker.file(place / "data", "DFC2020/ROIs0000_test", "0", token, "0_p1")
@@ -120,7 +120,7 @@ def test_a_tif_of_changed_bytes_is_verified_to_the_end(place, token, changes, cu
         path.write_bytes(former)
 
 
-@examples(12)
+@examples(8)
 @given(token=st.sampled_from(datamaker.TOKENS), changes=edits, cut=cuts)
 def test_a_tif_of_changed_bytes_is_run_to_the_end_or_named(place, token, changes, cut):
     path = datamaker.file(place / "data", "DFC2020/ROIs0000_test", "0", token, "0_p1")
@@ -172,7 +172,7 @@ def test_an_archive_of_changed_bytes_is_imported_or_named(place, changes, cut, c
 names = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40)
 
 
-@examples(60)
+@examples(25)
 @given(method=st.sampled_from(["bag", "kmeans", "majority.py", "antonia"]), key=names, value=names, known=st.booleans())
 def test_whatever_p_is_given_is_taken_or_refused_before_anything_is_run(place, method, key, value, known):
     given_key = {"bag": "clusters", "kmeans": "clusters", "majority.py": "offset", "antonia": "trees"}[method]
@@ -186,7 +186,7 @@ numbers = st.one_of(
 )
 
 
-@examples(60)
+@examples(25)
 @given(key=st.sampled_from(["clusters", "bags", "tolerance", "sweeps", "radius"]), value=numbers)
 def test_numbers_out_of_all_bounds_are_refused(place, key, value):
     pair = f"{key}={json.dumps(value)}"
@@ -246,7 +246,7 @@ def looked_at() -> None:
     ends(ANY_KNOWN, "compare", "majority", "low-resolution-labels", "--patches", 0)
 
 
-@examples(40)
+@examples(20)
 @given(name=st.sampled_from(["submission.json", "scores.json"]), path=st.tuples(*[st.integers(0, 50)] * 3), new=junk)
 @example(name="submission.json", path=(8, 0, 0), new=None)  # "overrides": null
 def test_a_submission_with_another_value_somewhere_is_shown_or_left_out(place, kept, name, path, new):
@@ -257,7 +257,7 @@ def test_a_submission_with_another_value_somewhere_is_shown_or_left_out(place, k
     looked_at()
 
 
-@examples(20)
+@examples(15)
 @given(
     name=st.sampled_from(["submission.json", "scores.json", "confusion.npz", "pictures.json"]), changes=edits, cut=cuts
 )

@@ -1,4 +1,4 @@
-"""What the README says works as it stands there."""
+"""What the README and the pages in docs/ say works as it stands there."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.in_process import call
+
 README = Path(__file__).parent.parent / "README.md"
 TEXT = README.read_text(encoding="utf-8")
+PAGES = [README, *sorted(README.parent.glob("docs/*.md"))]
 
 
 def block(marker: str) -> str:
@@ -21,7 +24,7 @@ def block(marker: str) -> str:
 
 
 def commands() -> list[str]:
-    blocks = re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
+    blocks = [part for page in PAGES for part in re.findall(r"```sh\n(.*?)```", page.read_text("utf-8"), re.DOTALL)]
     lines = [line.partition("  #")[0].strip() for part in blocks for line in part.splitlines()]
     return [line[line.index("dfcbench ") :] for line in lines if re.search(r"(^|&& )dfcbench ", line)]
 
@@ -59,11 +62,13 @@ def test_the_plug_in_of_the_readme_keeps_the_contract_as_the_readme_s_test_file_
 
 
 @pytest.mark.parametrize("command", sorted(set(commands())))
-def test_every_command_of_the_readme_is_one_that_exists(dfcbench, command):
+def test_every_command_of_readme_and_docs_is_one_that_exists(command):
     words = shlex.split(command)[1:]
     verbs = [word for word in words[:2] if re.fullmatch(r"[a-z][a-z-]*", word)]
     names = verbs if verbs[0] in ("data", "methods", "submission", "track") else verbs[:1]
-    known = dfcbench(*names, "--help").stdout
+    shown = call(*names, "--help")
+    assert shown.code == 0, shown.err
+    known = shown.out
     for option in (word for word in words if re.fullmatch(r"--?[a-z-]+", word)):
         assert option in known, f"{option} is no option of dfcbench {' '.join(names)}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Mapping
@@ -33,6 +34,8 @@ from dfcbench.cli.options import (
 from dfcbench.errors import UsageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from dfcbench.plan import Plan
     from dfcbench.submission import Submission
     from dfcbench.tracking import Tracker
@@ -172,10 +175,9 @@ def run(
 def perform(plan: Plan, terminal: Terminal, *, rerun: bool = False, keep_probabilities: bool = False) -> Submission:
     """Execute the plan after the plans that it builds upon, with progress and tracking; a finished one stands."""
     from dfcbench.runner import order
-    from dfcbench.submission import Submission
 
     if _stands(plan, rerun=rerun, keep_probabilities=keep_probabilities):
-        return _with_page(Submission(plan.folder))
+        return _standing(plan.folder)
     for part in order(plan)[:-1]:
         terminal.note(f"Part: {part.loaded.method.name} on {part.contest.split}")
         _execute(part, terminal, rerun=False, keep_probabilities=True)
@@ -204,10 +206,9 @@ def _execute(plan: Plan, terminal: Terminal, *, rerun: bool, keep_probabilities:
     from dfcbench.errors import DfcbenchError
     from dfcbench.report.score_table import describe
     from dfcbench.runner import HALF_UNSEALED, MAPLESS, UNSEALED, execute, state
-    from dfcbench.submission import Submission
 
     if _stands(plan, rerun=rerun, keep_probabilities=keep_probabilities):
-        return _with_page(Submission(plan.folder))
+        return _standing(plan.folder)
     found = state(plan)
     remake = not rerun and found == MAPLESS
     anew = rerun or found in (UNSEALED, HALF_UNSEALED)
@@ -243,8 +244,20 @@ def _execute(plan: Plan, terminal: Terminal, *, rerun: bool, keep_probabilities:
     return submission
 
 
+def _standing(folder: Path) -> Submission:
+    """The finished run there, with what a kill right after its end kept from being done."""
+    from dfcbench.errors import UnwritableError
+    from dfcbench.runner import tidy
+    from dfcbench.submission import Submission
+
+    tidy(folder)
+    with contextlib.suppress(UnwritableError):  # it is shown from wherever it is
+        return _with_page(Submission(folder))
+    return Submission(folder)
+
+
 def _with_page(submission: Submission, *, anew: bool = False) -> Submission:
-    """The run with its page, which a kill right after the end of a run may have left unwritten."""
+    """The run with its page, written if it is not there, or ``anew``."""
     from dfcbench.files import write_bytes
     from dfcbench.report.submission_page import run_page
     from dfcbench.submission import ARTIFACTS, PAGE
