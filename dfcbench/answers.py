@@ -23,12 +23,8 @@ def checked(
     patch is left without an answer.
     """
     asked = len(wanted)
-    if not isinstance(predictions, Iterable):
-        raise ContractError(f"{method}.predict returned {type(predictions).__name__}; it must yield Predictions.")
-    for prediction in predictions:
-        patch_id = getattr(prediction, "patch_id", None)
-        if patch_id is None:
-            raise ContractError(f"{method}.predict yielded {type(prediction).__name__}, not a Prediction.")
+    for prediction in predicted(predictions, method):
+        patch_id = prediction.patch_id
         patch = wanted.pop(patch_id, None)
         if patch is None:
             reason = "a second time" if patch_id in known else "though no patch has that id"
@@ -46,3 +42,13 @@ def checked(
             f"{method} yielded no prediction for {len(wanted)} of {asked} patches ({some}, …). "
             "predict must yield one Prediction for every patch that it is given."
         )
+
+
+def predicted(predictions: Any, method: str) -> Iterator[Prediction]:
+    """The predictions that ``predict`` returned. Raises ContractError for what yields none, or something else."""
+    if not isinstance(predictions, Iterable):
+        raise ContractError(f"{method}.predict returned {type(predictions).__name__}; it must yield Predictions.")
+    for prediction in predictions:
+        if getattr(prediction, "patch_id", None) is None:
+            raise ContractError(f"{method}.predict yielded {type(prediction).__name__}, not a Prediction.")
+        yield prediction

@@ -127,9 +127,10 @@ class FusionContest:
             require_prior(self.archive)
         missing = _shown(needs) - self.scored.modalities
         if missing:
+            lacking = next(patch.id for patch in self.scored if not missing <= patch.modalities)
             raise DataError(
                 f"{self.archive.root}: not every patch of the {self.split} split has {', '.join(sorted(missing))}, "
-                "which this method needs. `dfcbench data verify` lists them."
+                f"which this method needs; {lacking} has not. `dfcbench data verify` lists them."
             )
 
     def view(
@@ -190,7 +191,7 @@ class ContestView:
     ) -> None:
         self.track = track
         self.split = split
-        self._needs = needs
+        self.needs = needs
         self._sets = sets
         self._prior = prior
         self._prepare = prepare
@@ -199,6 +200,15 @@ class ContestView:
 
     def __reduce__(self) -> str:
         raise TypeError("the contest stays where it is; take out of it what the function needs")
+
+    @property
+    def names(self) -> frozenset[str]:
+        """What it can show: any of ``scored``, ``training``, ``validation`` and ``labelled``."""
+        return frozenset(self._sets)
+
+    def named(self, name: str) -> PatchSet:
+        """The patch set of one of its ``names``. Raises HiddenError for any other."""
+        return self._patches(name, f"contest: shows no {name!r}.")
 
     def _patches(self, name: str, refusal: str) -> PatchSet:
         if name not in self._sets:
@@ -237,7 +247,7 @@ class ContestView:
     @property
     def target(self) -> PatchSet:
         """The images that are scored, with low-resolution labels; for transductive methods."""
-        if not self._needs.transductive:
+        if not self.needs.transductive:
             raise HiddenError(
                 "contest.target: a method that is fitted on the scored images must say so, Needs(transductive=True); "
                 "boards show that badge."
@@ -254,7 +264,7 @@ class ContestView:
     @property
     def feedback(self) -> Server:
         """The contest's server, for methods that are tuned on its answers."""
-        if self._feedback is None or not self._needs.feedback:
+        if self._feedback is None or not self.needs.feedback:
             raise HiddenError(
                 "contest.feedback: a method that asks the contest's server must say so, Needs(feedback=True); boards "
                 "rank it apart, as leaderboard-tuned."

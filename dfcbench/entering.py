@@ -57,7 +57,7 @@ def check(
 ) -> Inspection[None]:
     """Find all faults of maps of the contest's split; it needs no high-resolution labels."""
     by_id = {record.id: record for record in contest.archive.splits[contest.split]}
-    return inspect(path, list(by_id), lambda i: records.header(by_id[i]), workers=workers, progress=progress)
+    return inspect(path, list(by_id), lambda i: by_id[i].header(), workers=workers, progress=progress)
 
 
 def enter(

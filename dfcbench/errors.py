@@ -19,6 +19,10 @@ class DataError(DfcbenchError):
     exit_code = 3
 
 
+class UnwritableError(DataError):
+    """The disk refuses: it is full, read-only, or something else lies where a file or folder shall be."""
+
+
 class PluginError(DfcbenchError):
     """A method could not be found or loaded."""
 
@@ -45,5 +49,11 @@ class SubmissionError(DfcbenchError):
 
 class HiddenError(DfcbenchError, AttributeError):
     """The track's rules hide what was asked for. An AttributeError, so that ``hasattr`` answers False."""
+
+    exit_code = 5
+
+
+class NotFittedError(DfcbenchError, AttributeError):
+    """A method was asked for what fit learns before it was fitted. An AttributeError, so that ``hasattr`` answers False."""
 
     exit_code = 5

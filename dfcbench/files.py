@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tempfile
@@ -10,10 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dfcbench.errors import DataError
+from dfcbench.errors import UnwritableError
 
 TEMPORARY = ".tmp-*"
 """Names of files that are being written."""
+
+_REFUSALS = frozenset(
+    getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EIO") if hasattr(errno, name)
+)
+"""No space, no quota, beyond the largest size, mounted read-only, and a disk that fails."""
 
 
 @contextmanager
@@ -22,7 +28,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
     The temporary name keeps the suffix of ``path`` (writers such as GDAL and numpy look at it) and starts with a dot.
     An exception in the block removes the temporary file and leaves ``path`` as it was.
-    Raises DataError, naming ``path``, if the disk refuses; an OSError of the block about another file passes through.
+    Raises UnwritableError, naming ``path``, if the disk refuses; an OSError of the block about another file passes through.
     """
     path = Path(path)
     try:
@@ -52,7 +58,7 @@ def replacing(path: Path) -> Iterator[Path]:
 def writable_folder(path: Path) -> Path:
     """Make the folder, unless it is there, and see that files can be made in it: before work whose result goes there.
 
-    Raises DataError, naming ``path``, if not.
+    Raises UnwritableError, naming ``path``, if not.
     """
     path = Path(path)
     try:
@@ -63,7 +69,14 @@ def writable_folder(path: Path) -> Path:
     return path
 
 
-def unwritable(path: Path, error: OSError) -> DataError:
+def disk_refuses(error: BaseException) -> bool:
+    """Whether an exception says that the disk takes no more, whoever was writing."""
+    if not isinstance(error, OSError):
+        return False
+    return error.errno in _REFUSALS or (error.errno is None and "requested and" in str(error))  # the latter is numpy's
+
+
+def unwritable(path: Path, error: OSError) -> UnwritableError:
     """The error that says why nothing can be written to ``path``, and what to do."""
     reason = error.strerror or str(error)
     if isinstance(error, FileExistsError | NotADirectoryError):
@@ -71,7 +84,7 @@ def unwritable(path: Path, error: OSError) -> DataError:
         reason = f"{files[0]} is a file, and a folder is needed there" if files else reason
     elif isinstance(error, FileNotFoundError):
         reason = "no folder can be made there"
-    return DataError(
+    return UnwritableError(
         f"{path}: cannot be written ({reason}). Check space and permissions there, or choose another place."
     )
 
@@ -90,6 +103,30 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` to ``path`` atomically as indented JSON that is the same, byte for byte, for equal values."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def remove(path: Path) -> None:
+    """Remove a file, if it is there. Raises UnwritableError, naming ``path``, if the disk refuses."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise UnwritableError(f"{path}: cannot be removed ({error.strerror}). Check permissions there.") from error
+
+
+def append_lines(path: Path, lines: str) -> None:
+    """Append whole lines, as UTF-8; one before them that a kill cut short is ended, so that it spoils none of these.
+
+    Raises UnwritableError, naming ``path``, if the disk refuses.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a+b") as file:
+            if end := file.seek(0, os.SEEK_END):
+                file.seek(end - 1)
+                lines = lines if file.read(1) == b"\n" else "\n" + lines
+            file.write(lines.encode())
+    except OSError as error:
+        raise unwritable(path, error) from error
 
 
 def _umask() -> int:

@@ -12,11 +12,11 @@ from pydantic import ValidationError
 
 from dfcbench.contest import FusionContest
 from dfcbench.errors import DfcbenchError, MethodCrash, PluginError, SubmissionError, UsageError
+from dfcbench.learned import damaged
 from dfcbench.method import Method, Needs, PartMaps, RunContext
 from dfcbench.patches import PatchSet
 from dfcbench.registry import Loaded, Registry
-from dfcbench.runner import FITTED_MARK
-from dfcbench.submission import FITTED, MAPS_BADGE, Submission
+from dfcbench.submission import FITTED, FITTED_MARK, MAPS_BADGE, Submission
 
 _SUGGESTED = 4
 """Methods that a message names."""
@@ -97,6 +97,8 @@ def restore(fitted: Fitted, registry: Registry) -> None:
             f"Make it again: {command(submission)}"
         )
     try:
+        if lost := damaged(folder, folder / FITTED_MARK):
+            raise ValueError(f"{lost} is damaged")
         method.load(folder)
     except Exception as error:
         raise SubmissionError(
@@ -169,6 +171,7 @@ def command(submission: Submission) -> str:
         words += ["-p", f"{key}={_as_text(value)}"]
     if limit := meta["data"].get("limit"):
         words += ["--limit", str(limit)]
+    words += ["--sealed"] if submission.sealed else []
     return shlex.join([*words, "--if-exists", "rerun"])
 
 

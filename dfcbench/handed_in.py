@@ -6,7 +6,6 @@ patch's label file, in a flat zip. Folders inside, and files that are no tifs, d
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -56,8 +55,6 @@ _JUNK_PREFIX = "._"
 _TIF = (".tif", ".tiff")
 _TIF_BEGINS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """First bytes of a tif and of a BigTIFF, in either order of bytes (TIFF 6.0, section 2)."""
-_IN_MEMORY = re.compile(r"'?(?:/vsimem/[^/\s]+/)?content\.tif'?[,:]? ?")
-"""What GDAL calls a file that dfcbench.rasters holds in memory: nothing that its owner knows."""
 _MOST_CODES = 8
 """Codes that one fault names."""
 
@@ -216,7 +213,7 @@ def _read_map(source: Source, entry: Entry, shape: tuple[int, ...]) -> tuple[NDA
                 return None, faults
             labels = pixels()[0]
     except (DataError, OSError, ValueError) as error:
-        message = _IN_MEMORY.sub("", str(error).removeprefix(f"{entry.shown}: "))
+        message = str(error).removeprefix(f"{entry.shown}: ")
         if content and not content.startswith(_TIF_BEGINS):
             message = "is no tif, whatever its name; its first bytes are those of something else."
         elif content:

@@ -137,7 +137,7 @@ def _opened(path: Path) -> zipfile.ZipFile:
         return zipfile.ZipFile(path)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file. Check the path of the archive.") from None
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise DataError(f"{path}: cannot be opened as a zip ({error}). Download it again.") from error
 
 
@@ -152,7 +152,7 @@ def _extract(archive: zipfile.ZipFile, member: _Member) -> None:
         with archive.open(member.info) as source, part.open("wb") as sink:
             shutil.copyfileobj(source, sink, CHUNK)
         part.replace(member.target)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         part.unlink(missing_ok=True)
         raise DataError(f"{_label(member)}: is damaged ({error}). Download the archive again, then repeat.") from error
     except OSError as error:

@@ -14,7 +14,7 @@ from dfcbench.errors import SubmissionError
 from dfcbench.rasters import Georeference
 from dfcbench.records import label_name
 from dfcbench.scheme import SCORED_CODES, palette, scored_index
-from dfcbench.submission import PREDICTIONS, PROBABILITIES
+from dfcbench.submission import FITTED, FITTED_MARK, PREDICTIONS, PROBABILITIES
 
 _STEPS = 65535
 """Probabilities are kept as uint16, in steps of 1/65535: far below what any method knows, and readable by any GIS."""
@@ -59,7 +59,7 @@ def as_probabilities(labels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 class SubmissionMaps:
-    """Maps of a submission by patch id; read when asked for, and nothing is kept."""
+    """Maps of a submission by patch id, and what its method learned; read when asked for, and nothing is kept."""
 
     def __init__(self, folder: Path, ids: Iterable[str]) -> None:
         self.folder = folder
@@ -80,3 +80,11 @@ class SubmissionMaps:
             kept: NDArray[np.float32] = rasters.read(path).astype(np.float32) / np.float32(_STEPS)
             return kept
         return as_probabilities(self.labels(patch_id))
+
+    @property
+    def learned(self) -> Path:
+        """Folder of what the run's method learned. Raises SubmissionError if it is not there whole."""
+        folder = self.folder / FITTED
+        if not (folder / FITTED_MARK).exists():
+            raise SubmissionError(f"{folder}: what that run learned is not here. Run it again with --if-exists rerun.")
+        return folder

@@ -14,13 +14,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from dfcbench.errors import ContractError
+from dfcbench.errors import ContractError, NotFittedError
 from dfcbench.files import write_bytes
 from dfcbench.patches import LabelledPatchSet, Patch, PatchSet
 from dfcbench.scheme import CODES, NO_LABEL, SCORED_CODES
@@ -121,7 +121,7 @@ class Part:
 
 
 class PartMaps(Protocol):
-    """The maps of a part, by patch id."""
+    """The maps of a part, by patch id, and what its method learned."""
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -134,6 +134,11 @@ class PartMaps(Protocol):
 
     def labels(self, patch_id: str) -> NDArray[np.uint8]:
         """Codes (H, W)."""
+        ...
+
+    @property
+    def learned(self) -> Path:
+        """Folder of what the part's method learned, for ``load`` of the same method."""
         ...
 
 
@@ -383,6 +388,17 @@ class Method(ABC):
 
     def __init__(self, params: Any = None) -> None:
         self.params = self.Params() if params is None else params
+
+    if not TYPE_CHECKING:  # for mypy, what is not there stays an error
+
+        def __getattr__(self, name: str) -> Any:
+            """Called for attributes that are not there: those that end in an underscore come with ``fit``."""
+            if name.endswith("_") and not name.startswith("_"):
+                raise NotFittedError(
+                    f"{type(self).__name__}.{name} is what fit learns, and this one is not fitted. Call fit first, or "
+                    "load what a run has learned."
+                )
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def requires(self) -> Needs:
         """The needs under these parameters; override it where a parameter changes them."""

@@ -7,6 +7,7 @@ complete one, and a set without the reference never opens the index of the refer
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -52,6 +53,7 @@ class PackFile:
         self.size = size
         self._map: mmap.mmap | None = None
         self._lock = threading.Lock()
+        self._sound: set[int] = set()
 
     def __getstate__(self) -> tuple[Path, int]:
         return self.path, self.size
@@ -83,6 +85,20 @@ class PackFile:
             mapped.madvise(mmap.MADV_DONTNEED, first, offset + count * dtype.itemsize - first)
         return pixels
 
+    def read_sound(self, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any], crc: int) -> NDArray[Any]:
+        """The same, compared with its checksum when this process reads it first: a disk that fails does not say so.
+
+        Raises StalePackError if it is damaged, or the file is gone.
+        """
+        pixels = self.read(offset, shape, dtype)
+        if offset not in self._sound:
+            if zlib.crc32(pixels.data) != crc:
+                raise StalePackError(
+                    f"{self.path}: the packed copy is damaged at byte {offset}; pack the patches again."
+                )
+            self._sound.add(offset)
+        return pixels
+
     def _open(self) -> mmap.mmap:
         with self._lock:
             if self._map is None:
@@ -100,29 +116,47 @@ class Slot:
     modality: str
     offset: int
     shape: tuple[int, int]
+    crc: int | None = None
 
     def read(self) -> NDArray[Any]:
-        """The pixels as ``records.read`` gives them; an array of its own, which may be written to."""
-        return self.file.read(self.offset, _array_shape(self.modality, self.shape), MODALITIES[self.modality].dtype)
+        """The pixels as ``records.read`` gives them; an array of its own, which may be written to.
+
+        Raises StalePackError if the copy is damaged there; the index is taken away, so that it is built again in time.
+        """
+        shape, dtype = _array_shape(self.modality, self.shape), MODALITIES[self.modality].dtype
+        try:
+            if self.crc is None:
+                return self.file.read(self.offset, shape, dtype)
+            return self.file.read_sound(self.offset, shape, dtype, self.crc)
+        except (StalePackError, ValueError) as error:
+            with contextlib.suppress(OSError):
+                _index_path(self.file.path.parent, self.modality).unlink()
+            if isinstance(error, ValueError):  # the index points beyond the file
+                raise StalePackError(f"{self.file.path}: is not what its index says ({error}); pack again.") from error
+            raise
 
 
 @dataclass(frozen=True, slots=True)
 class Pack:
-    """One modality of a set's patches in a copy: offsets (n,) in bytes and shapes (n, 2) in the order of the set."""
+    """One modality of a set's patches in a copy: offsets (n,) in bytes, shapes (n, 2), checksums (n,) if
+    they are known, all in the order of the set."""
 
     file: PackFile
     modality: str
     offsets: NDArray[np.int64]
     shapes: NDArray[np.int64]
+    crcs: NDArray[np.int64] | None = None
 
     def slot(self, index: int) -> Slot:
         """Where the patch at this position lies."""
         height, width = self.shapes[index]
-        return Slot(self.file, self.modality, int(self.offsets[index]), (int(height), int(width)))
+        crc = None if self.crcs is None else int(self.crcs[index])
+        return Slot(self.file, self.modality, int(self.offsets[index]), (int(height), int(width)), crc)
 
     def take(self, rows: NDArray[np.int64]) -> Pack:
         """The same for the patches at these positions."""
-        return Pack(self.file, self.modality, self.offsets[rows], self.shapes[rows])
+        crcs = None if self.crcs is None else self.crcs[rows]
+        return Pack(self.file, self.modality, self.offsets[rows], self.shapes[rows], crcs)
 
 
 def pack(
@@ -182,11 +216,15 @@ def open_pack(folder: Path, modality: str, patches: Sequence[PatchRecord]) -> Pa
         packed_from = (columns["source"][row], columns["size"][row], columns["mtime_ns"][row])
         if _stamp(record, modality) != packed_from:
             raise StalePackError(f"{where}: {record.path(modality)} has changed since it was packed; pack again.")
-    file = PackFile(folder / index["binary"], index["bytes"])
+    try:
+        file = PackFile(folder / index["binary"], index["bytes"])
+        offsets = np.array(columns["offset"], np.int64)[rows]
+        sizes = np.array([columns["height"], columns["width"]], np.int64).T.reshape(-1, 2)[rows]
+        crcs = np.array(columns["crc32"], np.int64)[rows]
+    except (ValueError, TypeError, OverflowError) as error:
+        raise StalePackError(f"{where}: is no index of a packed copy ({error}); pack again.") from error
     file.check()
-    offsets = np.array(columns["offset"], np.int64)[rows]
-    sizes = np.array([columns["height"], columns["width"]], np.int64).T.reshape(-1, 2)[rows]
-    return Pack(file, modality, offsets, sizes)
+    return Pack(file, modality, offsets, sizes, crcs)
 
 
 def verify_pack(folder: Path, progress: Progress | None = None) -> None:

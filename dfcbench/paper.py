@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -65,11 +65,19 @@ class PaperTable:
 
 @dataclass(frozen=True)
 class Measured:
-    """What finished runs say of a row and split: mean over ``seeds`` by class name and AVERAGE; their preset."""
+    """What finished runs say of a row and split: mean over ``seeds`` by class name and AVERAGE; their preset.
+
+    former: whether the preset has had other values, or the method another version, since.
+    """
 
     values: Mapping[str, float | None]
     seeds: int
     preset: str
+    former: bool = False
+
+
+IsFormer = Callable[[Submission, Mapping[str, Any]], bool]
+"""Whether a run that was given these parameters would be another one today, as ``dfcbench.former.Former`` tells."""
 
 
 def tables(path: Path = FILE) -> dict[str, PaperTable]:
@@ -132,14 +140,21 @@ def published(
     return replace(told[0], average_accuracy=averages[0] if averages else None, producers_accuracy=classes)
 
 
-def measured(row: Row, track: int, split: str, data: str, submissions: Iterable[Submission]) -> Measured | None:
+def measured(
+    row: Row,
+    track: int,
+    split: str,
+    data: str,
+    submissions: Iterable[Submission],
+    is_former: IsFormer | None = None,
+) -> Measured | None:
     """What finished, complete runs of a data set (``data.name``) say of a row; None if there is none.
 
     A run is of the row if nothing but the row's parameters was given to it. Only runs of one preset with the same
-    parameters, data and version and source of the method are averaged, one per seed. Of several such groups those of
-    preset ``published`` speak, then those of ``quick``, then the one with most seeds.
+    parameters, data and version and source of the method are averaged, one per seed. Of several such groups those speak
+    that are not ``is_former``, of these the ones of preset ``published``, then of ``quick``, then the one with most seeds.
     """
-    groups: dict[tuple[int, str, str], dict[int, Submission]] = {}
+    groups: dict[tuple[bool, int, str, str], dict[int, Submission]] = {}
     for submission in submissions:
         meta = submission.meta
         place = (meta["track"], meta["split"], meta["data"]["name"], meta["method"]["name"])
@@ -149,29 +164,36 @@ def measured(row: Row, track: int, split: str, data: str, submissions: Iterable[
             continue
         preset = str(meta.get("preset", ""))
         order = _PRESETS.index(preset) if preset in _PRESETS else len(_PRESETS)
-        seeds = groups.setdefault((order, preset, _kind(meta)), {})
+        former = is_former is not None and is_former(submission, row.parameters)
+        seeds = groups.setdefault((former, order, preset, _kind(meta)), {})
         seeds[meta["seed"]] = min(submission, seeds.get(meta["seed"], submission), key=lambda run: run.key)
     if not groups:
         return None
-    chosen = min(groups, key=lambda group: (group[0], -len(groups[group]), group[2]))
+    chosen = min(groups, key=lambda group: (*group[:2], -len(groups[group]), *group[2:]))
     runs = groups[chosen].values()
     scores = [run.scores for run in runs if run.scores is not None]
     values = {AVERAGE: _mean([s.average_accuracy for s in scores])}
     values |= {name: _mean([s.classes[name].producers_accuracy for s in scores]) for name in SCORED_NAMES}
-    return Measured(values, len(runs), chosen[1])
+    former, _, preset, _ = chosen
+    return Measured(values, len(runs), preset, former)
+
+
+def cells(paper_table: PaperTable) -> list[tuple[Row, str]]:
+    """Rows and splits that a run can fill, in the order in which to run them."""
+    return [
+        (row, split) for split in paper_table.splits for row in paper_table.rows if row.method and split in row.splits
+    ]
 
 
 def missing(
-    paper_table: PaperTable, data: str, submissions: Sequence[Submission], preset: str | None = None
+    paper_table: PaperTable, data: str, submissions: Sequence[Submission], is_former: IsFormer | None = None
 ) -> list[tuple[Row, str]]:
-    """Rows and splits that no finished run (of ``preset``, if given) fills, in the order in which to run them."""
-    counted = [s for s in submissions if preset is None or s.meta.get("preset") == preset]
-    return [
-        (row, split)
-        for split in paper_table.splits
-        for row in paper_table.rows
-        if row.method and split in row.splits and measured(row, paper_table.track, split, data, counted) is None
+    """Of ``cells``, those without a finished run, and those whose runs are all ``is_former``."""
+    found = [
+        (row, split, measured(row, paper_table.track, split, data, submissions, is_former))
+        for row, split in cells(paper_table)
     ]
+    return [(row, split) for row, split, cell in found if cell is None or cell.former]
 
 
 def _is_of(row: Row, meta: Mapping[str, Any]) -> bool:

@@ -6,6 +6,7 @@ reference holds no path to it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -16,13 +17,15 @@ from numpy.typing import NDArray
 
 from dfcbench import packed, records
 from dfcbench.errors import DataError, HiddenError, UsageError
-from dfcbench.rasters import Georeference
+from dfcbench.rasters import Georeference, RasterInfo
 from dfcbench.records import HEADER_ORDER, MODALITIES, PatchRecord
 from dfcbench.sampling import PixelSample, distinct, equal_shares, spread
 from dfcbench.scheme import CODES, NO_LABEL
 from dfcbench.threads import Door
 
 __all__ = ["HOLDOUT_SCENES", "LabelledPatch", "LabelledPatchSet", "Patch", "PatchRecord", "PatchSet", "PixelSample"]
+
+log = logging.getLogger("dfcbench")
 
 Progress = Callable[[int, int], None]
 """Called with (done, total)."""
@@ -90,13 +93,13 @@ class Patch:
         for name in HEADER_ORDER:
             if name in self._packed:
                 return self._packed[name].shape
-        found = records.header(self._record)
+        found = self._record.header()
         return found.height, found.width
 
     @property
     def georeference(self) -> Georeference:
         """Where the patch lies; the contest's own patches lie nowhere (``located`` is False)."""
-        return records.header(self._record).georeference
+        return self._record.header().georeference
 
     @property
     def s1(self) -> NDArray[np.float32]:
@@ -120,7 +123,13 @@ class Patch:
                 "Needs(inputs={'s1', 's2'}, labels='low')."
             )
         slot = self._packed.get(modality)
-        return records.read(self._record, modality) if slot is None else slot.read()
+        if slot is None:
+            return records.read(self._record, modality)
+        try:
+            return slot.read()
+        except packed.StalePackError as error:  # a convenience, of which the tif is the source
+            log.warning("%s Reading the tif of %s instead.", error, self.id)
+            return records.read(self._record, modality)
 
 
 class LabelledPatch(Patch):
@@ -198,6 +207,43 @@ class PatchSet(Sequence[Patch]):
             if name in self._packs:
                 return self._packs[name].shapes
         return np.array([patch.shape for patch in self], np.int64).reshape(-1, 2)
+
+    def header(self, index: int) -> RasterInfo:
+        """Header of the file that speaks for the patch at this position. Raises DataError if it cannot be read."""
+        return self._records[index].header()
+
+    @property
+    def scenes(self) -> tuple[str, ...]:
+        """Scenes of the patches, in order."""
+        return tuple(record.scene for record in self._records)
+
+    @property
+    def regions(self) -> tuple[str | None, ...]:
+        """Regions of the patches, in order; None where the data tell none."""
+        return tuple(record.region for record in self._records)
+
+    @property
+    def tokens(self) -> tuple[tuple[str, ...], ...]:
+        """Tokens of the files that each patch has (``s1``, ``s2``, ``lc``, ``dfc``), in order of the patches."""
+        return tuple(tuple(record.files) for record in self._records)
+
+    @property
+    def packs(self) -> Mapping[str, packed.Pack]:
+        """The packed copies that these patches are read from, by modality."""
+        return dict(self._packs)
+
+    @property
+    def withheld(self) -> frozenset[str]:
+        """Modalities that are refused."""
+        return self._withheld
+
+    def backed_by(self, packs: Mapping[str, packed.Pack], withheld: frozenset[str], shapes: NDArray[np.int64]) -> Self:
+        """The same patches read from these copies; ``shapes`` are heights and widths (n, 2)."""
+        result = self._take(np.arange(len(self)))
+        result._packs = dict(packs)
+        result._withheld = withheld
+        result.shapes = shapes
+        return result
 
     def select(self, ids: Iterable[str]) -> Self:
         """The patches of these ids, in the order given. Raises UsageError if one is not here."""

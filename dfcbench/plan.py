@@ -19,6 +19,7 @@ from dfcbench.machine import commit, software
 from dfcbench.maps import has_maps, probabilities_path
 from dfcbench.method import Method, Needs, Params, Part
 from dfcbench.registry import Loaded, Registry
+from dfcbench.sealing import levels
 from dfcbench.submission import META, TUNED_BADGE, Submission
 from dfcbench.threads import Door
 
@@ -69,6 +70,8 @@ class Plan:
     depth: int = 0
     overrides: Mapping[str, Any] = field(default_factory=dict)
     """Parameters that were given, beside preset and defaults."""
+    seal: str | None = None
+    """How the method is sealed, ``kernel`` or ``process``; None if it runs in the harness's own process."""
     door: Door | None = field(default=None, compare=False, repr=False)
     """Where per-patch work is done, if not by this machine's threads. It has no say in what results."""
 
@@ -123,7 +126,12 @@ class Plan:
                 ) from error
         folder = Path(part.method).expanduser()
         if (folder / META).exists():
-            return _ready(folder, contest)
+            ready = _ready(folder, contest)
+            if self.seal is not None and ready.submission.sealed is None:
+                raise UsageError(
+                    f"--sealed: {folder} is not sealed, so nothing sealed can be built upon it. Run it with --sealed first."
+                )
+            return ready
         if len(folder.parts) > 1 and ".py" not in part.method:
             raise SubmissionError(f"{folder}: no {META} there. Name the folder of a finished run, or a method.")
         loaded = self.registry.load(part.method)
@@ -194,6 +202,8 @@ class Plan:
     def badges(self) -> list[str]:
         """What a reader of a board must know about how the result came about."""
         badges = [badge for part in self.parts.values() for badge in self._inherited(part)]
+        if self.sealed is not None:
+            badges.append(levels.badge(self.sealed))
         if self.needs.transductive:
             badges.append("transductive")
         if self.needs.labels == "high":
@@ -205,7 +215,16 @@ class Plan:
     def _inherited(self, part: Plan | Ready) -> list[str]:
         """Badges that come with a part; being fitted on another split's images is no matter here."""
         elsewhere = isinstance(part, Plan) and part.contest.split != self.contest.split
-        return [badge for badge in part.badges if not (elsewhere and badge == "transductive")]
+        badges = [badge for badge in part.badges if not levels.is_badge(badge)]
+        return [badge for badge in badges if not (elsewhere and badge == "transductive")]
+
+    @property
+    def sealed(self) -> str | None:
+        """What the result guarantees: the weakest seal of the run and of all that it builds upon."""
+        if self.seal is None:
+            return None
+        parts = (p.submission.sealed if isinstance(p, Ready) else p.sealed for p in self.parts.values())
+        return levels.weakest([self.seal, *(seal for seal in parts if seal is not None)])
 
     def describe(self) -> dict[str, Any]:
         """The content of submission.json, but for its format and status."""
@@ -235,6 +254,7 @@ class Plan:
                 "feedback": self.needs.feedback,
             },
             "badges": self.badges,
+            **({} if self.sealed is None else {"sealed": self.sealed}),
             "parts": {name: part.key for name, part in self.parts.items()},
             "data": {
                 "name": identity.name,

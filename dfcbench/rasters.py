@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -36,6 +38,8 @@ _MAP_TILE = 512
 """Side of a map's internal tiles in pixels: the usual one of cloud-optimised GeoTIFFs, and GDAL's default for them."""
 _MAP_CACHE = 16 * 2**20
 """Bytes of blocks that GDAL keeps while a map is written; its own default is a twentieth of the machine's memory."""
+_METRES_PER_DEGREE = 111_320.0
+"""Of latitude, and of longitude at the equator: the equator of WGS 84 divided by 360."""
 
 
 class Window(NamedTuple):
@@ -65,6 +69,17 @@ class Georeference:
         authority = CRS.from_user_input(self.crs).to_authority() if self.crs else None
         return ":".join(authority) if authority else None
 
+    @property
+    def geographic(self) -> bool:
+        """Whether the transform is in degrees of longitude and latitude."""
+        return self.crs is not None and bool(CRS.from_user_input(self.crs).is_geographic)
+
+    @property
+    def metres_per_unit(self) -> float | None:
+        """Length of the transform's unit, such as 0.3048 of a foot; None in degrees, and where nothing tells."""
+        crs = CRS.from_user_input(self.crs) if self.crs else None
+        return float(crs.linear_units_factor[1]) if crs is not None and crs.is_projected else None
+
     def same_crs(self, other: Georeference) -> bool:
         """Whether both mean one coordinate system, however it is written; two without any do."""
         if self.crs is None or other.crs is None:
@@ -73,8 +88,14 @@ class Georeference:
 
     def moved(self, row: int, column: int) -> Georeference:
         """That of a window whose first pixel is this one."""
+        a, b, _, d, e, _ = self.transform
+        x, y = self.corner(row, column)
+        return Georeference(self.crs, (a, b, x, d, e, y))
+
+    def corner(self, row: int, column: int) -> tuple[float, float]:
+        """Where the upper left corner of a pixel lies, in the transform's units: east and north."""
         a, b, x, d, e, y = self.transform
-        return Georeference(self.crs, (a, b, x + column * a + row * b, d, e, y + column * d + row * e))
+        return x + column * a + row * b, y + column * d + row * e
 
 
 @dataclass(frozen=True)
@@ -94,6 +115,26 @@ class RasterInfo:
     def shape(self) -> tuple[int, int]:
         """Height and width in pixels."""
         return self.height, self.width
+
+    @property
+    def middle(self) -> tuple[float, float]:
+        """Where the raster's middle lies, in its transform's units: east and north."""
+        return self.georeference.corner(self.height // 2, self.width // 2)
+
+    @property
+    def sides(self) -> tuple[float, float] | None:
+        """Height and width of the pixel in the middle, in metres; None where nothing tells."""
+        place = self.georeference
+        if not place.located:
+            return None
+        a, b, _, d, e, _ = place.transform
+        if place.geographic:
+            east, north = _METRES_PER_DEGREE * math.cos(math.radians(self.middle[1])), _METRES_PER_DEGREE
+        elif (unit := place.metres_per_unit) is not None:
+            east = north = unit
+        else:
+            return None
+        return math.hypot(b * east, e * north), math.hypot(a * east, d * north)
 
 
 @contextmanager
@@ -168,6 +209,8 @@ def read_window(path: Path, window: Window) -> tuple[NDArray[Any], NDArray[np.bo
 
 _IN_MEMORY = "content.tif"
 """What GDAL calls content without a file, in a folder of its own each time."""
+_NAMED_IN_MEMORY = re.compile(rf"'?(?:/vsimem/[^/\s]+/)?{re.escape(_IN_MEMORY)}'?[,:]? ?")
+"""That name in a message: nothing that the content's owner knows."""
 
 
 @contextmanager
@@ -184,7 +227,7 @@ def decoding(content: bytes, where: str) -> Iterator[tuple[RasterInfo, Callable[
         with MemoryFile(content, filename=_IN_MEMORY) as memory, memory.open(driver="GTiff") as source:
             yield _header(source), source.read
     except (RasterioError, OSError, ValueError) as error:
-        reason = _reason(error).removeprefix(f"{_IN_MEMORY}: ")
+        reason = _NAMED_IN_MEMORY.sub("", _reason(error))
         raise DataError(f"{where}: cannot be read as a tif ({reason}).") from error
 
 

@@ -111,6 +111,13 @@ class PatchRecord:
             kept = {token: path for token, path in files.items() if token in tokens}
         return dataclasses.replace(self, files=kept)
 
+    def header(self) -> rasters.RasterInfo:
+        """Header of the file that speaks for the patch (``HEADER_ORDER``). Raises DataError if there is none."""
+        for name in HEADER_ORDER:
+            if MODALITIES[name].token in self.files:
+                return rasters.info(self.path(name))
+        raise DataError(f"patch {self.id}: has no files. Run `dfcbench data verify` for the whole list.")
+
     def path(self, modality: str) -> Path:
         """File of a modality (``s1``, ``s2``, ``low``, ``high``). Raises DataError if the patch has none."""
         token = MODALITIES[modality].token
@@ -127,14 +134,6 @@ def label_name(patch_id: str) -> str:
     """``ROIs0000_test_0_p17`` -> ``ROIs0000_test_dfc_0_p17.tif``: the name of a patch's label file and of its map."""
     number, season, rest = patch_id.split("_", 2)
     return f"{number}_{season}_{LABEL_TOKEN}_{rest}.tif"
-
-
-def header(record: PatchRecord) -> rasters.RasterInfo:
-    """Header of the file that speaks for the patch (``HEADER_ORDER``). Raises DataError if there is none."""
-    for name in HEADER_ORDER:
-        if MODALITIES[name].token in record.files:
-            return rasters.info(record.path(name))
-    raise DataError(f"patch {record.id}: has no files. Run `dfcbench data verify` for the whole list.")
 
 
 def read(record: PatchRecord, modality: str) -> NDArray[Any]:

@@ -11,7 +11,7 @@ import importlib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -82,10 +82,17 @@ class Registry:
 
         Raises PluginError with the reason if it cannot be found, imported, or is not a method.
         """
+        return load_entry(self.find(reference))
+
+    def rest(self) -> None:
+        """Planning is over: let go of what it took."""
+
+    def find(self, reference: str) -> Entry:
+        """The method called ``reference``, or the class of a file, without importing it. PluginError if it is not there."""
         path, _, class_name = reference.partition(".py:") if ".py:" in reference else (reference, "", "")
         if class_name or reference.endswith(".py"):
-            return _load_entry(_from_file(Path(f"{path}.py" if class_name else path), class_name or None))
-        return _load_entry(self.named(reference))
+            return _from_file(Path(f"{path}.py" if class_name else path), class_name or None)
+        return self.named(reference)
 
 
 def _from_entry_points() -> Iterator[Entry]:
@@ -134,7 +141,8 @@ def _from_file(file: Path, class_name: str | None) -> Entry:
     return Entry(sketch.name or class_name, f"{file}:{class_name}", None, file, class_name, sketch)
 
 
-def _load_entry(entry: Entry) -> Loaded:
+def load_entry(entry: Entry) -> Loaded:
+    """Import what the entry names. Raises PluginError with the reason if that fails, or it is not a method."""
     digest = None
     try:
         if entry.module is not None:
@@ -142,7 +150,7 @@ def _load_entry(entry: Entry) -> Loaded:
         else:
             assert entry.file is not None
             module = _import_file(entry.file)
-            digest = _digest(entry.file)
+            digest = source_digest(entry.file, beside(entry.file))
     except (KeyboardInterrupt, DfcbenchError):
         raise
     except BaseException as error:  # a plug-in may raise anything, SystemExit too
@@ -173,11 +181,15 @@ def _import_file(file: Path) -> ModuleType:
     return module
 
 
-def _digest(file: Path) -> str:
+def beside(file: Path) -> list[Path]:
+    """Modules in the folder of a plug-in file that are imported, in alphabetical order."""
+    return sorted(path for path in _loaded() if path.parent == file.parent and path != file)
+
+
+def source_digest(file: Path, others: Sequence[Path]) -> str:
     """Hash of a plug-in file and of the modules beside it that it imported: another text is another method."""
-    beside = sorted(path for path in _loaded() if path.parent == file.parent and path != file)
     digest = hashlib.blake2b(file.read_bytes(), digest_size=8)
-    for path in beside:
+    for path in others:
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()
 

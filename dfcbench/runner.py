@@ -13,7 +13,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,7 +26,18 @@ from dfcbench.answers import checked
 from dfcbench.contest import ContestView
 from dfcbench.errors import DataError, DfcbenchError, MethodCrash, SubmissionError, UsageError
 from dfcbench.feedback import Feedback
-from dfcbench.files import TEMPORARY, cache_directory, unwritable, writable_folder, write_json
+from dfcbench.files import (
+    TEMPORARY,
+    append_lines,
+    cache_directory,
+    disk_refuses,
+    unwritable,
+    writable_folder,
+    write_json,
+)
+from dfcbench.learned import damaged, mark_whole
+from dfcbench.logs import LogFile
+from dfcbench.mapped import MapLedger
 from dfcbench.maps import (
     SubmissionMaps,
     as_probabilities,
@@ -36,19 +47,25 @@ from dfcbench.maps import (
     write_labels,
     write_probabilities,
 )
-from dfcbench.method import FEEDBACK_LIMIT, Prediction, RunContext
+from dfcbench.method import FEEDBACK_LIMIT, Method, Prediction, RunContext
 from dfcbench.packing import pack_where_it_pays
 from dfcbench.patches import Patch, PatchSet
 from dfcbench.plan import Plan, Ready
 from dfcbench.records import label_name
 from dfcbench.scoring import Confusion, confusion_matrix
+from dfcbench.sealing.engaging import engaged
+from dfcbench.sealing.levels import at_least
+from dfcbench.sealing.marks import mark, may_go_on
+from dfcbench.sealing.places import hidden_places
 from dfcbench.submission import (
     ARTIFACTS,
     FAILURE,
     FINISHED,
     FITTED,
+    FITTED_MARK,
     META,
     METRICS,
+    PREDICTIONS,
     Submission,
     write_scores,
     write_submission,
@@ -61,13 +78,18 @@ LEDGER = "feedback.json"
 """The server's answers; not set aside when a run starts over, as they were given."""
 TIMING = "timing.json"
 LOG = "run.log"
-FITTED_MARK = "complete.json"
-"""In ``fitted/`` once all that was learned is there."""
+MAPPED = "mapped.txt"
+"""In ``work/``: checksums of the maps written so far."""
 REMAKE = "remake.json"
 """In ``work/`` while the maps of a finished run are made again: until it is gone, maps and scores may not agree."""
 
 MAPLESS = "finished (maps missing)"
 """State of a run of which scores and provenance are there, as in version control, and maps are not."""
+
+UNSEALED = "finished (not sealed)"
+"""State of a run that is there without the seal, or with a weaker one than, is asked for."""
+HALF_UNSEALED = "unfinished (not sealed)"
+"""State of a run that was begun without that seal: nothing of it is gone on with."""
 
 _METRICS_AT_A_TIME = 5.0
 """Seconds between two writes of metrics.jsonl, so that a chatty method does not wait for the disk."""
@@ -87,7 +109,7 @@ class Observer(Protocol):
 
 
 def state(plan: Plan) -> str:
-    """``new``, ``unfinished`` (a run was broken off or failed there), ``finished``, or MAPLESS.
+    """``new``, ``unfinished`` (a run was broken off or failed there), ``finished``, MAPLESS, UNSEALED or HALF_UNSEALED.
 
     Scores and boards take a run without maps as finished; whoever runs it wants the maps.
     """
@@ -96,13 +118,25 @@ def state(plan: Plan) -> str:
         return "new"
     try:
         submission = Submission(folder)
-        if not submission.finished:
-            return "unfinished"
+        if not submission.finished or submission.key != plan.key:
+            return _unfinished(plan, None)
         submission.check()
     except SubmissionError:  # none yet, or damaged: what is wrong is written anew at the end of the run
-        return "unfinished"
+        return _unfinished(plan, submission)
+    if plan.sealed is not None and not at_least(submission.sealed, plan.sealed):
+        return UNSEALED
     whole = has_maps(folder, plan.contest.scored.ids) and not (folder / WORK / REMAKE).exists()
     return "finished" if whole else MAPLESS
+
+
+def _unfinished(plan: Plan, damaged: Submission | None) -> str:
+    if plan.sealed is None or not any((plan.folder / name).exists() for name in (META, FITTED, PREDICTIONS, WORK)):
+        return "unfinished"
+    try:
+        seal = None if damaged is None else damaged.sealed
+    except SubmissionError:
+        seal = None
+    return "unfinished" if may_go_on(plan.folder / WORK, seal, plan.sealed) else HALF_UNSEALED
 
 
 def order(plan: Plan) -> list[Plan]:
@@ -131,6 +165,7 @@ def execute(
 ) -> Submission:
     """Run the plan, or go on with it where it stopped; a finished run is returned as it is unless ``rerun``.
 
+    What was made without the seal that the plan asks for is set aside as for ``rerun``, and the run begins anew.
     A finished run without its maps is run again in its place: its scores and its submission.json stay what they are, and
     count, until the new ones are there to take their place, however often the run fails or is broken off.
     The plans that it builds upon must be finished (see ``order``). With ``keep_probabilities``, those that are missing
@@ -144,12 +179,14 @@ def execute(
     try:
         with FileLock(folder / ".lock", timeout=0), _logged(folder / LOG):
             _clear_leftovers(folder)
-            aside = _set_aside(folder) if rerun else None
+            found = state(plan)
+            aside = _set_aside(folder) if rerun or found in (UNSEALED, HALF_UNSEALED) else None
             if aside is not None and moved is not None:
                 moved(aside)
             if started is not None:
                 started()
             found = state(plan)
+            _require_seal(plan, found, more=keep_probabilities)
             if found == "finished":
                 shutil.rmtree(folder / WORK, ignore_errors=True)
                 if keep_probabilities and lacks_probabilities(plan):
@@ -158,7 +195,8 @@ def execute(
                 return Submission(folder)
             (folder / FAILURE).unlink(missing_ok=True)
             try:
-                _Run(plan, observer, keep_probabilities, remake=found == MAPLESS).go(illustrate)
+                with _told_of_the_disk(folder):
+                    _Run(plan, observer, keep_probabilities, remake=found == MAPLESS).go(illustrate)
             except DfcbenchError as error:
                 log.error("%s", error, exc_info=error)
                 if found != MAPLESS:  # its former result stands
@@ -171,6 +209,17 @@ def execute(
         ) from error
 
 
+def _require_seal(plan: Plan, found: str, *, more: bool) -> None:
+    """Raise UsageError if something would be added to a sealed run's result by one that is not."""
+    if plan.sealed is not None or found not in ("finished", MAPLESS) or Submission(plan.folder).sealed is None:
+        return
+    if found == MAPLESS or (more and lacks_probabilities(plan)):
+        raise UsageError(
+            f"{plan.folder}: is a sealed run, of which maps are missing. Add --sealed to make them, or --if-exists rerun to "
+            "replace it by a run without a seal."
+        )
+
+
 class _Run:
     def __init__(self, plan: Plan, observer: Observer, keep_probabilities: bool, *, remake: bool = False) -> None:
         self.plan = plan
@@ -181,6 +230,7 @@ class _Run:
         self.remake = remake
         self.metrics = _MetricsFile((self.work if remake else self.folder) / METRICS, observer)
         self.timing = _Timing(self.work / TIMING)
+        self.ledger = MapLedger(self.work / MAPPED)
         self.keep_probabilities = keep_probabilities
 
     def go(self, illustrate: Callable[[Plan, Submission], None] | None) -> None:
@@ -215,14 +265,26 @@ class _Run:
         feedback = Feedback(contest.reference, self.folder / LEDGER) if self.plan.needs.feedback else None
         view = contest.view(self.plan.needs, self._packed, feedback)
         run = self._context()
+        mark(self.work, self.plan.sealed)
         try:
-            with self.timing.stage("fit"):
-                self._fit(view, run)
-            with self.timing.stage("predict"):
-                self._predict(view.to_predict(), run)
+            with self._at_work(view, run) as self.method:
+                with self.timing.stage("fit"):
+                    self._fit(view, run)
+                with self.timing.stage("predict"):
+                    self._predict(view.to_predict(), run)
         finally:
             self.metrics.flush()
         return None if feedback is None else FEEDBACK_LIMIT - feedback.remaining
+
+    def _at_work(self, view: ContestView, run: RunContext) -> AbstractContextManager[Method]:
+        """The method itself or, sealed, what speaks to its process."""
+        if self.plan.seal is None:
+            return nullcontext(self.plan.method)
+        hidden = hidden_places(self.plan.contest.archive, self.plan.submissions)
+        artifacts, fitted = self.folder / ARTIFACTS, self.folder / FITTED
+        return engaged(
+            self.plan.method, view, run, self.metrics, hidden, fitted=fitted, work=self.work, artifacts=artifacts
+        )
 
     def _context(self) -> RunContext:
         return RunContext(
@@ -259,11 +321,14 @@ class _Run:
         done = fitted / FITTED_MARK
         if done.exists():
             try:
+                if lost := damaged(fitted, done):
+                    raise ValueError(f"{lost} is damaged")
                 self.method.load(fitted)
                 return
             except Exception as error:
                 log.warning("%s: what fit learned cannot be loaded (%s); fitting anew.", fitted, error)
-                self.method = self.plan.loaded.method(self.plan.params)
+                if self.plan.seal is None:  # a sealed one has begun anew by itself
+                    self.method = self.plan.loaded.method(self.plan.params)
         done.unlink(missing_ok=True)
         self.observer.stage("fit")
         with self._guarded("fit"):
@@ -271,7 +336,7 @@ class _Run:
         fitted.mkdir(parents=True, exist_ok=True)
         with self._guarded("save"):
             self.method.save(fitted)
-        write_json(done, {})
+        mark_whole(fitted, done)
 
     def _predict(self, patches: PatchSet, run: RunContext) -> None:
         self.observer.stage("predict")
@@ -289,17 +354,19 @@ class _Run:
                 self.observer.advance(label, finished, len(patches))
 
     def _is_mapped(self, patch_id: str) -> bool:
-        if self.keep_probabilities and not probabilities_path(self.folder, patch_id).exists():
+        if self.keep_probabilities and not self.ledger.sound(probabilities_path(self.folder, patch_id)):
             return False
-        return map_path(self.folder, patch_id).exists()
+        return self.ledger.sound(map_path(self.folder, patch_id))
 
     def _write(self, patch: Patch, prediction: Prediction, labels: NDArray[np.uint8]) -> None:
         if self.keep_probabilities:
             values = np.asarray(prediction.values)
             values = values if values.ndim == 3 else as_probabilities(labels)
             write_probabilities(self.folder, patch.id, values, patch.georeference)
+            self.ledger.note(probabilities_path(self.folder, patch.id))
         if not map_path(self.folder, patch.id).exists():
             write_labels(self.folder, patch.id, labels, patch.georeference)
+            self.ledger.note(map_path(self.folder, patch.id))
 
     def _confusion(self) -> Confusion:
         reference, folder = self.plan.contest.reference, self.folder
@@ -324,6 +391,8 @@ class _Run:
         except (DfcbenchError, KeyboardInterrupt):
             raise
         except (Exception, SystemExit) as error:
+            if isinstance(error, OSError) and disk_refuses(error):
+                raise unwritable(Path(error.filename or self.folder), error) from error
             log.exception("%s.%s failed", self.method.name, call)
             raise MethodCrash(
                 f"{self.method.name}.{call} raised {type(error).__name__}: {error}. The traceback is in "
@@ -357,10 +426,18 @@ class _MetricsFile:
 
     def flush(self) -> None:
         if self._waiting:
-            with self._path.open("a", encoding="utf-8") as lines:
-                lines.write("".join(self._waiting))
+            append_lines(self._path, "".join(self._waiting))
         self._waiting.clear()
         self._written = time.monotonic()
+
+
+@contextmanager
+def _told_of_the_disk(folder: Path) -> Iterator[None]:
+    """Whatever the disk refuses while a run is under way is a fault of the disk, and names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise unwritable(Path(error.filename or folder), error) from error
 
 
 class _Timing:
@@ -391,7 +468,7 @@ class _Timing:
 def _logged(path: Path) -> Iterator[None]:
     """Everything that dfcbench logs also goes to ``path``."""
     try:
-        handler = logging.FileHandler(path, encoding="utf-8")
+        handler = LogFile(path, encoding="utf-8")
     except OSError as error:
         raise unwritable(path, error) from error
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -421,9 +498,10 @@ def _set_aside(folder: Path) -> Path | None:
     number = 1
     while (aside := folder.parent / f".{folder.name}.before-{number}").exists():
         number += 1
-    aside.mkdir()
-    for path in kept:
-        path.rename(aside / path.name)
+    with _told_of_the_disk(folder):
+        aside.mkdir()
+        for path in kept:
+            path.rename(aside / path.name)
     log.info("the former run was moved to %s", aside)
     return aside
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dfcbench import rasters
 from dfcbench.errors import DataError
-from dfcbench.rasters import Georeference, RasterInfo, Window
+from dfcbench.rasters import RasterInfo, Window
 from dfcbench.sensors import S1_BANDS, S2_BANDS
 
 NAMES = {"s1": "Sentinel-1", "s2": "Sentinel-2", "low": "low-resolution labels in IGBP classes"}
@@ -36,8 +36,6 @@ _PIXEL = 10.0
 """Metres of a pixel's side in the contest's images, which is what all methods know, and"""
 _PIXEL_TOLERANCE = 0.2
 """the share by which a scene's may differ: more changes what textures and windows show."""
-_METRES_PER_DEGREE = 111_320.0
-"""Of latitude, and of longitude at the equator: the equator of WGS 84 divided by 360."""
 _IGBP = (*range(18), 18, 254, 255)
 """Classes 1 to 17, and what means no label: 0, and the values above 17 that MODIS products have (see dfcbench.scheme)."""
 _LOW_BANDS = (1, 4)
@@ -230,33 +228,13 @@ def _grid(files: Mapping[str, SceneFile]) -> SceneFile:
     return max((files[role] for role in ("s2", "s1", "low") if role in files), key=rank)
 
 
-def _metres(file: SceneFile) -> tuple[float, float] | None:
-    """Height and width of a pixel in the middle of the file, in metres; None where nothing tells."""
-    place = file.info.georeference
-    if place.crs is None or not place.located:
-        return None
-    a, b, _, d, e, _ = place.transform
-    crs = rasters.CRS.from_user_input(place.crs)
-    if crs.is_geographic:
-        east, north = _METRES_PER_DEGREE * math.cos(math.radians(_middle(file)[1])), _METRES_PER_DEGREE
-    elif crs.is_projected:
-        east = north = crs.linear_units_factor[1]
-    else:
-        return None
-    return math.hypot(b * east, e * north), math.hypot(a * east, d * north)
-
-
-def _middle(file: SceneFile) -> tuple[float, float]:
-    return _corner(file.info.georeference, file.info.height // 2, file.info.width // 2)
-
-
 def _contest_like(file: SceneFile) -> bool:
     """Whether the file's pixels are of about 10 m, as far as can be told."""
-    return all(abs(side / _PIXEL - 1) <= _PIXEL_TOLERANCE for side in _metres(file) or ())
+    return all(abs(side / _PIXEL - 1) <= _PIXEL_TOLERANCE for side in file.info.sides or ())
 
 
 def _sides(file: SceneFile) -> str:
-    height, width = _metres(file) or (math.nan, math.nan)
+    height, width = file.info.sides or (math.nan, math.nan)
     return (
         f"has pixels of about {height:.3g} x {width:.3g} m (height x width); methods know the contest's images, of "
         f"{_PIXEL:g} m, and would take a scene of other pixels for something else"
@@ -265,13 +243,13 @@ def _sides(file: SceneFile) -> str:
 
 def _resample(file: SceneFile, target: Path) -> str:
     """The command that gives a file pixels of 10 m: in its own coordinate system, or UTM where that is in degrees."""
-    crs = rasters.CRS.from_user_input(file.info.georeference.crs)
-    if crs.is_geographic:
-        longitude, latitude = _middle(file)
+    unit = file.info.georeference.metres_per_unit
+    if unit is None:
+        longitude, latitude = file.info.middle
         zone = int((longitude + 180) // 6) % 60 + 1
         words = f"--dst-crs EPSG:{326 if latitude >= 0 else 327}{zone:02d} --res {_PIXEL:g}"
     else:
-        words = f"--res {_PIXEL / crs.linear_units_factor[1]:.10g}"
+        words = f"--res {_PIXEL / unit:.10g}"
     return f"rio warp {shlex.quote(str(file.path))} {shlex.quote(str(target))} {words} {_resampling(file)}"
 
 
@@ -282,18 +260,13 @@ def _differences(one: RasterInfo, other: RasterInfo) -> list[str]:
     if one.shape != other.shape:
         found.append("size")
     corners = [
-        np.array([_corner(info.georeference, row, column) for row in (0, one.height) for column in (0, one.width)])
+        np.array([info.georeference.corner(row, column) for row in (0, one.height) for column in (0, one.width)])
         for info in (one, other)
     ]
     a, b, _, d, e, _ = one.georeference.transform
     if np.abs(corners[0] - corners[1]).max() > _SHIFT * max(abs(a), abs(b), abs(d), abs(e)):
         found.append("position or pixel size")
     return found
-
-
-def _corner(place: Georeference, row: int, column: int) -> tuple[float, float]:
-    moved = place.moved(row, column).transform
-    return moved[2], moved[5]
 
 
 def _align(file: SceneFile, grid: SceneFile, template: Path) -> str:

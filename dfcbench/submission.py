@@ -33,6 +33,8 @@ PAGE = "page.html"
 PREDICTIONS = "predictions"
 PROBABILITIES = "probabilities"
 FITTED = "fitted"
+FITTED_MARK = "complete.json"
+"""In ``fitted/`` once all that was learned is there."""
 
 FINISHED = "finished"
 
@@ -44,6 +46,11 @@ MAPS_BADGE = "maps only"
 
 _TOLERANCE = 1e-9
 """Largest difference between stored scores and those computed anew: rounding of intervals, nothing more."""
+
+_MOST_SHOWN = 60
+"""Characters of a wrong value that a message repeats."""
+_MOST_PATCHES = 10**9
+"""Of a split: SEN12MS, the largest, has 180,662."""
 
 _MLFLOW_FOLDERS = ("mlartifacts", "mlruns")
 """They hold copies of submissions, which must not count twice."""
@@ -60,6 +67,21 @@ _SCHEMA: dict[str, Any] = {
     "data": {"name": str, "title": str, "official": bool, "fingerprint": str, "patches": int},
 }
 """What every submission.json must have; it may have more."""
+
+_TEXT_OR_NONE = (str, type(None))
+_OPTIONAL: dict[str, Any] = {
+    "preset": _TEXT_OR_NONE,
+    "overrides": dict,
+    "needs": {"inputs": list},
+    "parts": dict,
+    "feedback": dict,
+    "software": dict,
+    "commit": _TEXT_OR_NONE,
+    "device": _TEXT_OR_NONE,
+    "method": {"summary": str, "citation": str, "origin": str, "source_digest": _TEXT_OR_NONE},
+    "data": {"limit": (int, type(None)), "depends_on": dict},
+}
+"""What it may have besides, and is looked at: of these types, as it may come from strangers."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +126,12 @@ class Submission:
     def key(self) -> str:
         """The hash of all that decides a run's result."""
         return str(self.meta["key"])
+
+    @property
+    def sealed(self) -> str | None:
+        """How the method was kept from what the track hides, ``kernel`` or ``process``; None if it was not."""
+        seal = self.meta.get("sealed")
+        return seal if isinstance(seal, str) else None
 
     @property
     def changes(self) -> str:
@@ -232,20 +260,45 @@ def _require(value: Any, where: str) -> None:
             f"{where}: format {value.get('format')!r}; this dfcbench reads format {FORMAT}. Use the one that wrote it."
         )
     faults = list(_missing(value, _SCHEMA))
+    if not faults:
+        faults = list(_missing(value, _OPTIONAL, optional=True)) or list(_ill_typed_entries(value))
     if faults:
         raise SubmissionError(f"{where}: {', '.join(faults)}. Run the method again to replace it.")
 
 
-def _missing(value: Mapping[str, Any], schema: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def _missing(
+    value: Mapping[str, Any], schema: Mapping[str, Any], prefix: str = "", *, optional: bool = False
+) -> Iterator[str]:
     for name, kind in schema.items():
         entry = value.get(name)
         wanted = dict if isinstance(kind, dict) else kind
+        types = wanted if isinstance(wanted, tuple) else (wanted,)
         if name not in value:
-            yield f"the entry {prefix}{name} is missing"
-        elif not isinstance(entry, wanted) or (wanted is int and isinstance(entry, bool)):
-            yield f"the entry {prefix}{name} is {entry!r}, not of type {wanted.__name__}"
+            if not optional:
+                yield f"the entry {prefix}{name} is missing"
+        elif not isinstance(entry, types) or (isinstance(entry, bool) and bool not in types):
+            yield f"the entry {prefix}{name} is {_short(entry)}, not of type {types[0].__name__}"
         elif isinstance(kind, dict):
-            yield from _missing(entry, kind, prefix=f"{prefix}{name}.")
+            yield from _missing(entry, kind, prefix=f"{prefix}{name}.", optional=optional)
+
+
+def _ill_typed_entries(value: Mapping[str, Any]) -> Iterator[str]:
+    texts = {
+        "badges": value["badges"],
+        "parts": value.get("parts", {}).values(),
+        "software": value.get("software", {}).values(),
+        "data.depends_on": value["data"].get("depends_on", {}).values(),
+    }
+    for name, entries in texts.items():
+        if strange := [entry for entry in entries if not isinstance(entry, str)]:
+            yield f"the entry {name} holds {_short(strange[0])}, not a text"
+    if not 0 < value["data"]["patches"] <= _MOST_PATCHES:
+        yield f"the entry data.patches is {_short(value['data']['patches'])}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
 
 
 def _differences(stored: Any, computed: Any, place: str = "") -> list[str]:

@@ -111,7 +111,7 @@ class Tracker:
                     self._store.complete(self.run_id, submission, "", ended(submission))
                 return
             self._store.note(self.run_id, message)
-            self._store.client.set_terminated(self.run_id, "KILLED" if interrupted else "FAILED")
+            self._store.terminate(self.run_id, "KILLED" if interrupted else "FAILED")
 
         self._close(work)
 

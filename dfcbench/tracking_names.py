@@ -88,7 +88,7 @@ def parts(meta: Mapping[str, Any]) -> list[str]:
 def family(meta: Mapping[str, Any]) -> str:
     """16 hexadecimal digits of all that decides a run's result, but for the seed."""
     data = meta["data"]
-    decisive = [meta["method"], meta["parameters"], data["fingerprint"], data.get("limit")]
+    decisive = [meta["method"], meta["parameters"], data["fingerprint"], data.get("depends_on"), data.get("limit")]
     return hashlib.blake2b(json.dumps(decisive, sort_keys=True, default=str).encode(), digest_size=8).hexdigest()
 
 

@@ -95,7 +95,7 @@ class Store:
         from mlflow.tracking import MlflowClient
 
         for name in ("mlflow", "alembic"):
-            logging.getLogger(name).setLevel(logging.ERROR)
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # what fails is raised as well; no traceback beside it
         self.uri = uri
         self.client = MlflowClient(tracking_uri=uri)
         self._experiments: dict[str, str] = {}
@@ -176,7 +176,12 @@ class Store:
         if artifacts.is_dir() and any(artifacts.iterdir()):
             self.client.log_artifacts(run_id, str(artifacts), ARTIFACTS)
         self.note(run_id, description)
-        self.client.set_terminated(run_id, "FINISHED", time_ms)
+        self.terminate(run_id, "FINISHED", time_ms)
+
+    def terminate(self, run_id: str, status: str, time_ms: int | None = None) -> None:
+        """Give the run its last status; it ends no earlier than it began, whatever the clock did in between."""
+        began = self.client.get_run(run_id).info.start_time or 0
+        self.client.set_terminated(run_id, status, max(time_ms or names.now(), began))
 
     def note(self, run_id: str, text: str) -> None:
         if text:

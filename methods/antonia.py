@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BeforeValidator, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, model_validator
 
 from dfcbench.errors import DataError
 from dfcbench.method import Contest, Field, Method, Needs, Params, PatchSet, Prediction, RunContext
@@ -27,6 +27,7 @@ from dfcbench.scheme import SCORED, SCORED_NAMES
 
 from .channels import split_names
 from .forests import EngineName, Growing, Member, checkpoint, grow_all, votes
+from .windows import Side
 
 if TYPE_CHECKING:
     from .features.stack import Stack
@@ -76,19 +77,12 @@ class AntoniaParams(Params):
     clusters: int = Field(5, ge=2, description="of Shrubland, the barest of which becomes Barren")
     water_pixels: int = Field(1, ge=1, description="LR Water pixels that make the Savanna of a patch Wetlands")
     confidence: float = Field(0.5, ge=0, le=1, description="least probability of samples added to Wetlands, Grassland")
-    texture_window: int = Field(13, ge=3, description="side of the texture window in pixels, odd")
+    texture_window: Side = Field(13, ge=3, description="side of the texture window in pixels, odd")
     texture_levels: int = Field(32, ge=2, le=256, description="grey levels of texture")
     texture_offsets: tuple[tuple[int, int], ...] = Field(
         ((0, 1),), min_length=1, description="(rows, columns) between the pixels of a pair; several are averaged"
     )
     texture_grey_maximum: float = Field(0.3, gt=0, description="reflectance of the brightest grey level")
-
-    @field_validator("texture_window")
-    @classmethod
-    def _odd(cls, value: int) -> int:
-        if value % 2 == 0:
-            raise ValueError("the window has a centre only if its side is odd")
-        return value
 
     @model_validator(mode="after")
     def _someone_votes(self) -> Self:

@@ -1,6 +1,6 @@
 """Compiled loops of bag clustering: window sums and posteriors. Matrix products stay with BLAS, in ``bag_em``.
 
-Every kernel serves float32 and float64; the first run compiles for some 7 s. Inputs must be finite.
+Every kernel serves float32 and float64; the first run compiles for some 10 s. Inputs must be finite.
 
 Per-pixel vectors are stored pixel by pixel, so one image row of B-vectors is a flat array of W * B numbers. A window
 sum along the row is then a sum of shifted copies of that array, in long loops that vectorise.
@@ -16,24 +16,24 @@ from numpy.typing import NDArray
 
 from dfcbench.scheme import SCORED_CODES
 
-from .compiled import exp, kernel
+from .compiled import exp, inlined, kernel
 
 _LABELS = len(SCORED_CODES)  # known at compilation, so that loops over labels unroll
 
 
-@kernel
+@inlined
 def _add(line: NDArray[Any], sums: NDArray[Any]) -> None:
     for i in range(sums.size):
         sums[i] += line[i]
 
 
-@kernel
+@inlined
 def _add_four(a: NDArray[Any], b: NDArray[Any], c: NDArray[Any], d: NDArray[Any], sums: NDArray[Any]) -> None:
     for i in range(sums.size):
         sums[i] += (a[i] + b[i]) + (c[i] + d[i])
 
 
-@kernel
+@inlined
 def window_row(
     source: NDArray[Any], y: int, depth: int, radius: int, columns: NDArray[Any], sums: NDArray[Any]
 ) -> None:
@@ -127,7 +127,7 @@ def window_sums(source: NDArray[Any], depth: int, radius: int, first: int, out: 
                 target[b] = sums[x * depth + b]
 
 
-@kernel
+@inlined
 def _one_label_posterior(evidence: NDArray[Any], log_prior: NDArray[Any], posterior: NDArray[Any]) -> float:
     """``label_posterior`` of one pixel, all (L,)."""
     top = evidence[0] + log_prior[0]

@@ -3,6 +3,10 @@
 Compiled functions run without the interpreter lock, on the calling thread alone: threads run over patches. Machine code
 is cached beside the source, or, where that folder cannot be written, in numba's user-wide cache directory
 (``NUMBA_CACHE_DIR`` overrides both); where neither can be written it is compiled anew in each process.
+
+What kernels call is ``inlined``. Left apart, it would be there twice, as a module of its own and as a copy in its
+caller's that was optimised again, with sums in another order; which of them runs would depend on which was loaded first,
+and so on whether this process compiled them or found them in the cache.
 """
 
 from __future__ import annotations
@@ -34,6 +38,11 @@ _ZERO = np.float32(0.0)
 def kernel(function: Function) -> Function:
     """Compile a function whose inputs are finite: it may assume that no NaN occurs, and reorder sums."""
     return _compiled(function, fastmath=_FASTMATH)
+
+
+def inlined(function: Function) -> Function:
+    """As ``kernel``, for a function that becomes part of every kernel that calls it; others must not be called there."""
+    return _compiled(function, fastmath=_FASTMATH, forceinline=True)
 
 
 def exact_kernel(function: Function) -> Function:

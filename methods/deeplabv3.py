@@ -44,7 +44,7 @@ class DeepLabV3(TorchMethod):
     Params = DeepLabParams
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "published": {},
-        "quick": {**QUICK, "backbone": "resnet50", "head_factor": 1.0, "jitter": 0.25, "steps": 500, "crop": 96},
+        "quick": {**QUICK, "backbone": "resnet50", "head_factor": 1.0, "jitter": 0.25, "steps": 1000, "crop": 96},
     }
     params: DeepLabParams
 

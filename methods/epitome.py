@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import field_validator, model_validator
+from pydantic import model_validator
 
 from dfcbench.errors import UsageError
 from dfcbench.method import Contest, Field, Method, Needs, Params, Patch, PatchSet, Prediction, RunContext
@@ -24,6 +24,8 @@ from .channels import CHANNELS, ChannelNames, Channels, ChannelWeights, inputs_o
 from .epitome_labels import class_positions, label_em
 from .epitome_model import EpitomeModel
 from .label_prior import SMOOTHING, smoothed_prior
+from .networks.torch_state import THREADS_TOLD, TRAINING_THREADS
+from .windows import Side
 
 if TYPE_CHECKING:
     from .epitome_likelihood import Dense
@@ -40,7 +42,7 @@ class EpitomeParams(Params):
     """Defaults are the published constants where there are any."""
 
     size: int = Field(299, ge=2, description="E: the epitome is a torus of E x E positions")
-    window: int = Field(7, ge=1, description="side of the windows in pixels, odd")
+    window: Side = Field(7, ge=1, description="side of the windows in pixels, odd")
     channels: ChannelNames = Field(CHANNELS, description="bands by name (VV, VH, B1 ... B12), joined by commas")
     weights: ChannelWeights = Field(
         {"VV": 0.5, "VH": 0.5},
@@ -56,6 +58,7 @@ class EpitomeParams(Params):
     batch_size: int = Field(256, ge=1, description="windows in a batch; the worst-modelled quarter is learned from")
     learning_rate: float = Field(0.003, gt=0, description="of Adam")
     precision_rate: float = Field(0.003, gt=0, description="of Adam for the inverse variances, which run from 1 to 100")
+    threads: int = Field(TRAINING_THREADS, ge=1, description=THREADS_TOLD)
     embedding_windows: int = Field(200_000, ge=1, description="windows sampled for the label embedding")
     positions: Literal["balanced", "observed"] = Field(
         "balanced", description="p(u|c): positions weighted alike, as published, or by how often they are used"
@@ -71,13 +74,6 @@ class EpitomeParams(Params):
     prediction: Literal["window", "centre"] = Field(
         "window", description="labels from all windows over a pixel, or from the one around it (about 2.5 times faster)"
     )
-
-    @field_validator("window")
-    @classmethod
-    def _odd(cls, value: int) -> int:
-        if value % 2 == 0:
-            raise ValueError("the window has a centre only if its side is odd")
-        return value
 
     @model_validator(mode="after")
     def _room(self) -> Self:
@@ -141,6 +137,7 @@ class Epitome(Method):
             batch_size=params.batch_size,
             learning_rate=params.learning_rate,
             precision_rate=params.precision_rate,
+            threads=params.threads,
         )
 
         def windows(n: int, images: int, generator: np.random.Generator) -> NDArray[np.float32]:

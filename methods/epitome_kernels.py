@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .compiled import exp, kernel
+from .compiled import exp, inlined, kernel
 
 Array = NDArray[Any]
 
 
-@kernel
+@inlined
 def _diagonals(source: Array, window: int, out: Array) -> None:
     """out[i, v] = sum_k source[i + k, v + k] for k = 0..window-1; out (n, P)."""
     n, size = out.shape
@@ -45,7 +45,7 @@ def _diagonals(source: Array, window: int, out: Array) -> None:
                 line[v] += a[v] + b[v]
 
 
-@kernel
+@inlined
 def _stack(ring: Array, i: int, offset: Array, out: Array) -> None:
     """out[v] = offset[v] + sum_k ring[k, i, v]; ring (window, n, P)."""
     window = ring.shape[0]
@@ -69,7 +69,7 @@ def _stack(ring: Array, i: int, offset: Array, out: Array) -> None:
             out[v] += a[v] + b[v]
 
 
-@kernel
+@inlined
 def _lowest(costs: Array, bits: Array) -> Any:
     """The smallest of the costs but the last, which is overwritten.
 
@@ -84,7 +84,7 @@ def _lowest(costs: Array, bits: Array) -> Any:
     return costs[last]
 
 
-@kernel
+@inlined
 def _exponentials(costs: Array, low: float) -> Any:
     """costs <- exp(low - costs), in place; returns their sum."""
     total = costs[0] - costs[0]
@@ -95,7 +95,7 @@ def _exponentials(costs: Array, low: float) -> Any:
     return total
 
 
-@kernel
+@inlined
 def _add_mixture(share: Array, rows: Array, out: Array) -> None:
     """out[l] += sum_u share[u] rows[l, u]."""
     labels, size = rows.shape
@@ -119,7 +119,7 @@ def _add_mixture(share: Array, rows: Array, out: Array) -> None:
         out[k] += p
 
 
-@kernel
+@inlined
 def _buffers(image: Array, features: Array, window: int, padded: int) -> tuple[Array, Array]:
     """For ``_advance``: pixel costs of one row, and the ring of their diagonal sums, (window, W, P)."""
     columns = image.shape[1]
@@ -127,7 +127,7 @@ def _buffers(image: Array, features: Array, window: int, padded: int) -> tuple[A
     return pixels, np.empty((window, columns - 2 * (window // 2), padded), image.dtype)
 
 
-@kernel
+@inlined
 def _advance(image: Array, y: int, features: Array, shift: int, window: int, pixels: Array, ring: Array) -> None:
     """Row y of the image takes its place in the ring, at this vertical displacement."""
     np.dot(image[y], features[(y - window // 2 + shift) % features.shape[0]], pixels)

@@ -49,7 +49,7 @@ Windows = Callable[[int, int, np.random.Generator], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Training:
-    """What training is told: E, w, C, channel weights (C,), batches and their size, Adam's learning rates."""
+    """What training is told: E, w, C, channel weights (C,), batches, their size, Adam's learning rates, torch's threads."""
 
     size: int
     window: int
@@ -59,6 +59,7 @@ class Training:
     batch_size: int = 256
     learning_rate: float = 0.003
     precision_rate: float = 0.003
+    threads: int = 1
 
     @property
     def temperature(self) -> float:
@@ -180,13 +181,13 @@ def train(settings: Training, windows: Windows, run: RunContext) -> EpitomeModel
     """Train an epitome, reporting its likelihood; goes on from the last checkpoint of this run, if there is one."""
     import torch
 
+    from .networks.torch_state import threads
+
     trainer = Trainer(settings, run)
     saved = run.load_checkpoint("epitome")
     if saved is not None:
         trainer.restore(saved)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(run.workers)
-    try:
+    with threads(settings.threads):
         likelihoods: list[float] = []
         batches = _batches(settings, trainer.done, windows, run)
         for x in run.progress(batches, label="training", total=settings.batches - trainer.done):
@@ -196,8 +197,6 @@ def train(settings: Training, windows: Windows, run: RunContext) -> EpitomeModel
                 likelihoods.clear()
             if trainer.done % CHECKPOINT_BATCHES == 0 or trainer.done == settings.batches:
                 run.save_checkpoint("epitome", trainer.state())
-    finally:
-        torch.set_num_threads(threads)
     return trainer.model()
 
 

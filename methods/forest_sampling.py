@@ -31,6 +31,9 @@ NONE = 255
 MEMORY = 2e9
 """Bytes of draws assembled in one pass over the patches; one draw is assembled whatever it takes."""
 
+_WRITTEN_AT_A_TIME = 2**24
+"""Bytes."""
+
 Features = Callable[[Patch], NDArray[np.float32]]
 """Features of a patch, (F, H, W)."""
 
@@ -58,6 +61,15 @@ def shares(n: int, available: NDArray[np.int64], generator: np.random.Generator)
     return np.minimum(drawn, available)
 
 
+def _fill(path: Path, size: int) -> None:
+    """A file of so many pixels without a label. It is written, not stretched: a disk that is too full for it says so now,
+    with an OSError, and not later by ending the process that writes into the mapped file."""
+    part = bytes([NONE]) * min(size, _WRITTEN_AT_A_TIME)
+    with path.open("wb") as file:
+        for start in range(0, size, _WRITTEN_AT_A_TIME):
+            file.write(part[: size - start])
+
+
 class Population:
     """All training pixels: patch sets in a row, and a class index or ``NONE`` for each of their pixels."""
 
@@ -70,10 +82,7 @@ class Population:
         self.counts = np.zeros((len(self), CLASSES), np.int64)
         size = int(self._starts[-1])
         if not path.exists() or path.stat().st_size != size:
-            with path.open("wb") as file:
-                file.truncate(size)
-            if size:
-                np.memmap(path, np.uint8, "r+", shape=(size,))[:] = NONE
+            _fill(path, size)
         self._path = path
         self._map_labels()
 

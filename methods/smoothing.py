@@ -35,7 +35,7 @@ from .channels import CHANNELS, WHOLE, ChannelNames, Channels, inputs_of
 from .networks.data import moments
 from .networks.optimisers import Schedule
 from .networks.smoother import smoother
-from .networks.torch_state import initialised, threads, weights_of, with_weights
+from .networks.torch_state import THREADS_TOLD, TRAINING_THREADS, initialised, threads, weights_of, with_weights
 from .networks.training import train
 
 _KEPT_BYTES = 512 * 2**20
@@ -57,6 +57,7 @@ class SmoothingParams(Params):
     batch: int = Field(32, ge=1, description="chips in a batch")
     learning_rate: float = Field(1e-3, gt=0, description="of AdamW, falling to 0 along a half cosine")
     weight_decay: float = Field(0.01, ge=0, description="of AdamW; torch's default")
+    threads: int = Field(TRAINING_THREADS, ge=1, description=THREADS_TOLD)
 
 
 class NeuralSmoothing(Method):
@@ -73,19 +74,24 @@ class NeuralSmoothing(Method):
     params: SmoothingParams
 
     def requires(self) -> Needs:
-        """Fitted on the validation images, it is not transductive on others."""
+        """Fitted on the validation images, by another run, it is not transductive on others."""
         fitted_here = self.params.fitted_on == "scored"
         return Needs(inputs=inputs_of(self.params.channels), labels="none", transductive=fitted_here)
 
     def parts(self) -> Mapping[str, Part]:
-        """The ensemble on the images that the network is fitted on."""
-        split = "validation" if self.params.fitted_on == "validation" else None
-        return {"ensemble": Part(self.params.ensemble, split=split)}
+        """The ensemble on the scored images; or the run whose network was fitted on the validation images."""
+        if self.params.fitted_on == "scored":
+            return {"ensemble": Part(self.params.ensemble)}
+        same = {**self.params.model_dump(mode="json"), "fitted_on": "scored"}
+        return {"fitted": Part(self.name, same, split="validation")}
 
     def fit(self, contest: Contest, run: RunContext) -> None:
         """Leaves ``mean_`` and ``deviation_`` (C,) of the inputs, and the network's ``weights_``."""
         params = self.params
-        patches = contest.target if params.fitted_on == "scored" else contest.validation
+        if params.fitted_on == "validation":
+            self.load(run.parts["fitted"].learned)
+            return
+        patches = contest.target
         self.mean_, self.deviation_ = moments(
             patches, Channels(params.channels), run, run.generator("smoothing", "sample")
         )
@@ -95,7 +101,8 @@ class NeuralSmoothing(Method):
             steps = min(steps, params.most_steps)
         chips = _Chips(patches, self._scaled, run.parts["ensemble"], size, params.batch, params.targets == "hard")
         network = self._network(run.generator("smoothing", "weights"))
-        train(network, chips, Schedule(steps, params.learning_rate, params.weight_decay), run, "smoothing")
+        schedule = Schedule(steps, params.learning_rate, params.weight_decay, threads=params.threads)
+        train(network, chips, schedule, run, "smoothing")
         self.weights_ = weights_of(network)
 
     def predict(self, patches: PatchSet, run: RunContext) -> Iterator[Prediction]:
@@ -103,10 +110,14 @@ class NeuralSmoothing(Method):
         import torch
 
         network = with_weights(self._network(run.generator("smoothing", "weights")), self.weights_, run.device)
-        with torch.inference_mode(), threads(run):
-            for patch in patches:
-                x = torch.from_numpy(self._scaled(patch)[np.newaxis]).to(run.device)
-                yield Prediction(patch.id, network(x).softmax(dim=1)[0].cpu().numpy())
+
+        def one(patch: Patch) -> Prediction:
+            x = torch.from_numpy(self._scaled(patch)[np.newaxis]).to(run.device)
+            with torch.inference_mode():
+                return Prediction(patch.id, network(x).softmax(dim=1)[0].cpu().numpy())
+
+        with threads(1):  # threads over patches scale, threads inside one do not
+            yield from run.map(one, patches)
 
     def _scaled(self, patch: Patch, window: tuple[slice, slice] = WHOLE) -> NDArray[np.float32]:
         x = Channels(self.params.channels)(patch, window)

@@ -18,6 +18,7 @@ from dfcbench.method import Contest, Field, Method, Needs, Params, Patch, PatchS
 from dfcbench.scheme import SCORED_CODES, SCORED_NAMES
 
 from .networks.optimisers import OptimiserName, ScheduleName
+from .networks.torch_state import THREADS_TOLD, TRAINING_THREADS
 from .sen12ms import training_and_holdout
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class TorchParams(Params):
     )
     patience: int = Field(0, ge=0, description="validations without a better one after which training ends; 0: never")
     max_minutes: float = Field(0.0, ge=0, description="training ends after so many minutes; 0: never")
+    threads: int = Field(TRAINING_THREADS, ge=1, description=THREADS_TOLD)
     precision: Literal["mixed", "full"] = Field("mixed", description="mixed: half precision where the device is CUDA")
     weights: str = Field("", description="file to start from: a state dict of torch, or safetensors")
     weights_digest: str = Field("", description="of the content of that file; filled in by itself")
@@ -180,7 +182,7 @@ class TorchMethod(Method):
             with torch.inference_mode():
                 return Prediction(patch.id, network(x)[0].float().softmax(dim=0).cpu().numpy())
 
-        with threads(run, 1):  # threads over patches scale, threads inside one do not
+        with threads(1):  # threads over patches scale, threads inside one do not
             yield from run.map(one, patches)
 
     def _reader(self) -> Reader:
@@ -212,6 +214,7 @@ class TorchMethod(Method):
             best_by=params.best_by,
             max_minutes=params.max_minutes,
             mixed=params.precision == "mixed",
+            threads=params.threads,
         )
 
     def _class_weights(self, shares: NDArray[np.float64]) -> NDArray[np.float64] | None:

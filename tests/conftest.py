@@ -60,6 +60,17 @@ def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return generate(tmp_path_factory.mktemp("demo") / "tiny", "tiny")
 
 
+@pytest.fixture
+def one_torch_thread():
+    """Small networks learn fastest so, and always the same."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 class Shell:
     """Runs the ``dfcbench`` command in a folder of its own, with an MLflow store of its own."""
 

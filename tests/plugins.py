@@ -49,3 +49,30 @@ class Odd(Method):
     def predict(self, patches, run):
 {body}
 '''
+
+
+LEARNING = with_predict(
+    """\
+        for n, patch in enumerate(patches):
+            if n == 2 and os.path.exists("stop in predict"):
+                raise RuntimeError("stopped in predict")
+            noise = run.generator("predict", patch.id).random((8, *patch.shape))
+            yield Prediction(patch.id, noise + self.bias_ * (patch.low % 8 == np.arange(8)[:, None, None]))
+""",
+    name="learning",
+    needs="Needs(labels='low', transductive=True)",
+).replace(
+    "        self.contest_ = None",
+    """\
+        state = run.load_checkpoint("sum") or {"next": 0, "sum": 0.0}
+        for n, patch in enumerate(contest.target):
+            if n >= state["next"]:
+                other = contest.validation[n % len(contest.validation)]
+                state = {"next": n + 1, "sum": state["sum"] + float(patch.s2.mean()) + float(other.s2.mean())}
+                run.log({"sum": state["sum"]}, n)
+                run.save_checkpoint("sum", state)
+            if n == 2 and os.path.exists("stop in fit"):
+                raise RuntimeError("stopped in fit")
+        self.bias_ = state["sum"] % 1 + run.generator("fit").random()""",
+)
+"""Packs, saves checkpoints, logs and learns; every pixel and every image counts. It stops where a file says so."""

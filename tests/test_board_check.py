@@ -10,7 +10,7 @@ import pytest
 
 from dfcbench.leaderboard import build_all
 from dfcbench.paper import tables
-from dfcbench.report.board_check import Scope, contradictions, faults, paper_tables, render_boards
+from dfcbench.report.board_check import Scope, faults, paper_tables, render_boards
 from dfcbench.report.paper_table import paper_table, write_paper_table
 from dfcbench.submission import find_submissions
 from tests.conftest import Shell
@@ -98,18 +98,66 @@ def test_a_submission_that_changed_makes_its_board_differ(shell: Shell) -> None:
     assert "track1-validation" not in failed.stdout
 
 
-def test_scores_that_do_not_follow_from_the_matrices_fail_the_check(shell: Shell) -> None:
+def test_a_submission_that_contradicts_itself_is_left_out_and_fails_the_check_with_its_reason(shell: Shell) -> None:
     path = shell.folder / "submissions" / "track1" / "bag" / "a" / "scores.json"
     value = json.loads(path.read_text())
     value["average_accuracy"] = 0.99
     path.write_text(json.dumps(value))
-    shell("leaderboard")
+    assert "left out: submissions/track1/bag/a: scores.json says average_accuracy = 0.99" in shell("leaderboard").stderr
     failed = shell("leaderboard", "--check", expect=1)
-    assert "scores.json says average_accuracy = 0.99" in failed.stdout
-    assert "differs" not in failed.stdout
+    (line,) = failed.stdout.splitlines()
+    assert line.startswith(
+        "unsound: submissions/track1/bag/a: scores.json says average_accuracy = 0.99, confusion.npz gives"
+    )
+    assert "0 file(s) are not what the submissions say, and 1 submission(s) are unsound" in failed.stderr
     (path.parent / "submission.json").write_text("{")
     failed = shell("leaderboard", "--check", expect=1)
     assert "cannot be read as JSON" in failed.stdout
+
+
+def test_paper_tables_beside_the_boards_are_written_anew_after_new_runs(shell: Shell) -> None:
+    shell("table", "VII")
+    tables = sorted((shell.folder / "leaderboards" / DATA).glob("table-*"))
+    before = [path.read_bytes() for path in tables]
+    shell("leaderboard")
+    shell("leaderboard", "--check")
+    made_submission(shell.folder / "submissions", "bag", quality=0.7)
+    failed = shell("leaderboard", "--check", expect=1)
+    assert f"differs: leaderboards/{DATA}/table-VII.md" in failed.stdout
+    assert f"Written: leaderboards/{DATA}/table-VII.md" in shell("leaderboard").stdout
+    shell("leaderboard", "--check")
+    assert sorted((shell.folder / "leaderboards" / DATA).glob("table-*")) == tables, "no table that was not there"
+    assert all(path.read_bytes() != old for path, old in zip(tables, before, strict=True))
+
+
+def test_pages_of_runs_that_left_are_removed_and_nobody_else_s_files(shell: Shell) -> None:
+    shell("leaderboard")
+    pages = shell.folder / "leaderboards" / DATA / "track1-test"
+    (gone,) = pages.glob("epitome-*.html")
+    (left,) = pages.glob("bag-*.html")
+    ours = gone.read_bytes()
+    mine = {
+        "notes-0123abcd.html": b"<!DOCTYPE html><title>Mine</title>",
+        "epitome.html": ours,
+        "bag-12345678.png": b"x",
+    }
+    for name, content in mine.items():
+        (pages / name).write_bytes(content)
+    (pages / "kept").mkdir()
+    (pages / "kept" / gone.name).write_bytes(ours)
+    numbered = gone.with_name(f"{gone.stem}-2.html")
+    numbered.write_bytes(ours)
+    shutil.rmtree(shell.folder / "submissions" / "track1" / "epitome" / "a")
+    shell("leaderboard", "--split", "validation")
+    assert gone.exists(), "another board's page"
+    told = shell("leaderboard").stdout
+    removed = [line.split(",")[0] for line in told.splitlines() if line.startswith("Removed")]
+    assert sorted(removed) == sorted(
+        f"Removed: {page.relative_to(shell.folder).as_posix()}" for page in (gone, numbered)
+    )
+    assert sorted(p.relative_to(pages).as_posix() for p in pages.rglob("*") if p.is_file()) == sorted(
+        [*mine, f"kept/{gone.name}", left.name]
+    )
 
 
 def test_paper_tables_beside_the_boards_are_proved_where_they_are(tmp_path: Path) -> None:
@@ -145,8 +193,3 @@ def test_what_a_scope_covers() -> None:
         assert not one.covers(path)
     assert Scope(track=2).covers("d/track2-validation.csv")
     assert Scope(split="test").covers("d/track2-test.csv")
-
-
-def test_sound_submissions_contradict_nothing(tmp_path: Path) -> None:
-    fill(tmp_path)
-    assert contradictions(find_submissions(tmp_path)[0]) == []

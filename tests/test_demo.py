@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from dfcbench import demo, rasters
 from dfcbench.demo.plan import HOLD_OUT, blocks
 from dfcbench.errors import UsageError
 from dfcbench.scheme import SCORED_CODES
+from tests.conftest import Shell
 
 CONTEST = re.compile(
     r"DFC2020/ROIs0000_(?P<split>validation|test)/(?P<mod>s1|s2|lc|dfc)_(?P<folder>validation|0)/"
@@ -197,6 +199,46 @@ def test_foreign_files_are_never_replaced(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no demo contest"):
         demo.generate(tmp_path, "tiny")
     assert mine.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize(("size", "seed"), [("tiny", 4), ("demo", 0)])
+def test_another_demo_contest_is_not_replaced_unasked(dfcbench: Shell, tiny: Path, size: str, seed: int) -> None:
+    there = dfcbench.folder / "demo"
+    shutil.copytree(tiny, there)
+    before = digest(there)
+    told = dfcbench("data", "demo", "--out", "demo", "--size", size, "--seed", seed, expect=2).stderr
+    for words in ("demo: holds another contest", "size tiny, seed 0", f"size {size}, seed {seed}", "--replace"):
+        assert words in told
+    assert digest(there) == before and (there / demo.MANIFEST).read_bytes() == (tiny / demo.MANIFEST).read_bytes()
+
+
+def test_another_demo_contest_is_replaced_where_asked(dfcbench: Shell, tiny: Path) -> None:
+    there = dfcbench.folder / "demo"
+    shutil.copytree(tiny, there)
+    (there / "DFC2020/ROIs0000_test/s1_0/ROIs0000_test_s1_0_p99.tif").write_bytes(b"of the one that was there")
+    dfcbench("data", "demo", "--out", "demo", "--size", "tiny", "--seed", 4, "--replace")
+    assert json.loads((there / demo.MANIFEST).read_text())["seed"] == 4
+    assert len(tifs(there)) == len(tifs(tiny))
+    assert not set(digest(there).values()) & set(digest(tiny).values())
+
+
+def test_the_same_contest_and_an_unfinished_one_are_written_without_asking(tiny: Path, tmp_path: Path) -> None:
+    there = tmp_path / "demo"
+    shutil.copytree(tiny, there)
+    broken = next(there.rglob("*_s2_*.tif"))
+    broken.write_bytes(b"broken")
+    demo.generate(there, "tiny", 0)
+    assert digest(there) == digest(tiny)
+
+    def stop(done: int, total: int) -> None:
+        if done > 2:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        demo.generate(there, "tiny", 4, replace=True, progress=stop)
+    assert tifs(there)
+    demo.generate(there, "tiny", 0)
+    assert digest(there) == digest(tiny)
 
 
 def test_unknown_size_names_the_sizes(tmp_path: Path) -> None:

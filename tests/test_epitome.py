@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +22,7 @@ from dfcbench_methods.epitome_model import EpitomeModel
 from dfcbench_methods.epitome_picture import class_colours, true_colour
 from dfcbench_methods.epitome_training import Trainer, Training, train
 from tests.bag_maker import FakePatch, make_contest
+from tests.network_maker import Killed, Recorder
 
 SMALL: dict[str, Any] = {
     "size": 24,
@@ -34,26 +34,6 @@ SMALL: dict[str, Any] = {
     "precision_rate": 1.0,
     "embedding_windows": 2000,
 }
-
-
-class Killed(Exception):
-    pass
-
-
-class Recorder:
-    """Keeps metrics; interrupts the run when that many steps of training were reported."""
-
-    def __init__(self, stop_at: int | None = None) -> None:
-        self.stop_at = stop_at
-        self.values: dict[str, list[float]] = {}
-
-    def advance(self, label: str, done: int, total: int | None) -> None:
-        if label == "training" and self.stop_at is not None and done >= self.stop_at:
-            raise Killed
-
-    def metrics(self, values: Mapping[str, float], step: int | None) -> None:
-        for name, value in values.items():
-            self.values.setdefault(name, []).append(value)
 
 
 def context(folder: Path, **options: Any) -> RunContext:

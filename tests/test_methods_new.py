@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shlex
 from pathlib import Path
 
 import pytest
 
 from dfcbench.cli.new_method import Kind, class_name, write_method
-from dfcbench.errors import UsageError
+from dfcbench.errors import DataError, UsageError
 from dfcbench.registry import Registry
 from dfcbench.submission import Submission
 from tests.conftest import Shell
@@ -68,12 +69,32 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("out", "reason"), [("x.txt", "ends in .py"), ("nowhere/x.py", "cannot be written"), ("numpy.py", "would hide")]
+    ("out", "reason"), [("x.txt", "ends in .py"), ("numpy.py", "would hide"), ("__main__.py", "would hide")]
 )
 def test_files_that_would_not_do_are_refused(tmp_path: Path, out: str, reason: str) -> None:
     with pytest.raises(UsageError, match=reason):
         write_method("new", Kind.plain, tmp_path / out, ())
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("out", "reason"),
+    [
+        ("nowhere/x.py", "nowhere/x.py: there is no folder nowhere. Make it first"),
+        ("a-file/x.py", "a-file/x.py: cannot be written (a-file is a file, and a folder is needed there)"),
+        ("locked/x.py", "locked/x.py: cannot be written (Permission denied)"),
+        (f"{'x' * 300}.py", "cannot be written (File name too long)"),
+    ],
+)
+def test_a_place_that_cannot_be_written_ends_with_its_own_exit_code(dfcbench: Shell, out: str, reason: str) -> None:
+    (dfcbench.folder / "a-file").touch()
+    locked = dfcbench.folder / "locked"
+    locked.mkdir(mode=0o500)
+    if out.startswith("locked") and os.access(locked, os.W_OK):
+        pytest.skip("this user may write everywhere")
+    told = dfcbench("methods", "new", "new", "--out", out, expect=DataError.exit_code).stderr
+    assert told.startswith("error: ") and reason in told
+    assert not list(dfcbench.folder.rglob("*.py"))
 
 
 @pytest.mark.parametrize("name", ["method", "sklearn-method", "prediction", "none", "true", "params", "field"])

@@ -19,13 +19,7 @@ from dfcbench_methods.networks.resnet import BLOCKS, ResNet, load_imagenet
 from dfcbench_methods.networks.unet import UNet
 from dfcbench_methods.networks.weight_files import digest, load_into, read_weights
 
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
 def size(module: nn.Module) -> int:

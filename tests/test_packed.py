@@ -168,20 +168,53 @@ def test_truncated_copy_is_refused_and_built_again(patches: LabelledPatchSet, tm
     with pytest.raises(StalePackError, match="has 100 bytes"):
         open_pack(folder, "s1", patches._records)
     with pytest.raises(StalePackError, match="has 100 bytes"):
-        _ = old[0].s1
+        old._packs["s1"].slot(0).read()
+    assert_same(patches, old)
     assert_same(patches, patches.packed(folder))
+
+
+def flip(path: Path, at: int) -> None:
+    with path.open("r+b") as handle:
+        handle.seek(at)
+        byte = handle.read(1)
+        handle.seek(-1, os.SEEK_CUR)
+        handle.write(bytes([byte[0] ^ 1]))
+
+
+def test_a_flipped_bit_is_never_handed_out_and_the_copy_is_built_again(
+    patches: LabelledPatchSet, tmp_path: Path, building: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "pack"
+    patches.packed(folder)
+    flip(binary(folder, "low"), 2 * 16 * 16 + 7)
+    building.clear()
+    copy = patches.packed(folder)
+    assert_same(patches.unlabelled(), copy.unlabelled())
+    assert len([r for r in caplog.records if "Reading the tif of ROIs0000_test_0_p2 instead" in r.getMessage()]) == 1
+    building.clear()
+    again = patches.packed(folder)
+    assert building == ["low"] * 4, "the damaged modality is built again, and no other"
+    building.clear()
+    _ = [patch.low for patch in again]
+    assert building == []
+
+
+def test_an_index_that_points_elsewhere_is_noticed(patches: LabelledPatchSet, tmp_path: Path) -> None:
+    for column, value in (("offset", 10**9), ("offset", "x"), ("height", -1), ("height", 10**6), ("crc32", None)):
+        folder = tmp_path / f"{column}{value}"
+        patches.packed(folder, {"s1"})
+        index = json.loads((folder / "s1.json").read_text())
+        index["patches"][column][0] = value
+        (folder / "s1.json").write_text(json.dumps(index))
+        copy = patches.packed(folder, {"s1"})
+        np.testing.assert_array_equal(copy[0].s1, patches[0].s1)
 
 
 def test_flipped_bit_is_found_by_the_checksums(patches: LabelledPatchSet, tmp_path: Path) -> None:
     folder = tmp_path / "pack"
     patches.packed(folder)
     verify_pack(folder)
-    size = 16 * 16
-    with binary(folder, "low").open("r+b") as handle:
-        handle.seek(2 * size + 7)
-        byte = handle.read(1)
-        handle.seek(-1, os.SEEK_CUR)
-        handle.write(bytes([byte[0] ^ 1]))
+    flip(binary(folder, "low"), 2 * 16 * 16 + 7)
     with pytest.raises(StalePackError, match=r"1 of 16 packed records are damaged: low of ROIs0000_test_0_p2\."):
         verify_pack(folder)
     with pytest.raises(DataError, match="no packed copy"):

@@ -11,14 +11,18 @@ import typer
 from dfcbench import paper
 from dfcbench.cli import table as command
 from dfcbench.errors import DataError, UsageError
+from dfcbench.former import Former
+from dfcbench.plan import Plan
 from dfcbench.published import PublishedResult, load
 from dfcbench.registry import Registry
 from dfcbench.report.paper_table import paper_table, write_paper_table
 from dfcbench.report.tables import to_markdown
 from dfcbench.scoring import Scores
-from dfcbench.submission import Submission, find_submissions
+from dfcbench.submission import Submission, find_submissions, write_scores, write_submission
+from dfcbench_methods.antonia import Antonia
+from dfcbench_methods.bag import Bag
 from tests.conftest import Shell
-from tests.made_submissions import made_submission
+from tests.made_submissions import made_confusion, made_submission
 
 
 def test_every_row_names_a_method_on_offer_and_parameters_that_it_has():
@@ -283,15 +287,113 @@ def test_a_seed_that_ran_twice_counts_once(tmp_path):
     assert cell == said(BAG, *reversed(runs)) == said(BAG, runs[0], runs[2])
 
 
-def test_only_runs_of_the_preset_asked_for_are_present(tmp_path):
-    definition = paper.table("VII")
-    quick = make(tmp_path, "bag")
-    lacking = {
-        preset: "Bag clustering"
-        in [row.label for row, _ in paper.missing(definition, "demo-v2-demo-s0", [quick], preset)]
-        for preset in (None, "quick", "published")
-    }
-    assert lacking == {None: False, "quick": False, "published": True}
+@pytest.fixture(params=["demo", "real"])
+def place(request, tmp_path):
+    """A demo contest, where rows run quick, or other data, where they run as published; the arguments that say so."""
+    root = request.getfixturevalue("tiny_root" if request.param == "demo" else "small_root")
+    return {"data": root, "submissions": tmp_path / "submissions", "out": tmp_path / "out"}
+
+
+def asked(monkeypatch, place, number: str, **options) -> list[Plan]:
+    """The runs that ``dfcbench table --run`` makes; none is made."""
+    plans: list[Plan] = []
+    monkeypatch.setattr(command, "perform", lambda plan, *_, **__: plans.append(plan))
+    command.table(number, run=True, **place, **options)
+    return plans
+
+
+def finished(plan: Plan, quality: float = 0.6) -> Submission:
+    """A made-up run that has the plan's key and tells what it would."""
+    for part in plan.parts.values():
+        finished(part, quality)
+    confusion = made_confusion(quality)
+    meta = plan.describe() | {"status": "finished"}
+    write_scores(plan.folder, confusion)
+    return write_submission(plan.folder, {**meta, "data": {**meta["data"], "patches": len(confusion.ids)}})
+
+
+def test_a_finished_run_fills_its_row_until_its_preset_changes(place, monkeypatch):
+    first = asked(monkeypatch, place, "VI")
+    assert len(first) == 11 and {plan.preset for plan in first} <= {"quick", "published"}
+    for plan in first:
+        finished(plan)
+    assert asked(monkeypatch, place, "VI") == []
+    changed = {name: {**values, "radius": values.get("radius", 4) + 1} for name, values in Bag.presets.items()}
+    monkeypatch.setattr(Bag, "presets", changed)
+    again = asked(monkeypatch, place, "VI")
+    built_upon_bag = {"bag", "track1-ensemble", "neural-smoothing", "final-ensemble"}
+    assert {plan.loaded.method.name for plan in again} == built_upon_bag
+    assert {plan.key for plan in again}.isdisjoint(plan.key for plan in first)
+
+
+def test_runs_of_another_seed_preset_or_version_do_not_fill_a_row(place, monkeypatch):
+    first = asked(monkeypatch, place, "IX")
+    for plan in first:
+        finished(plan)
+    (other,) = {"quick", "published"} - {plan.preset for plan in first}
+    for options in ({"seed": 1}, {"preset": other}):
+        assert len(asked(monkeypatch, place, "IX", **options)) == len(first) == 4
+    assert asked(monkeypatch, place, "IX") == []
+    monkeypatch.setattr(Antonia, "version", "0")
+    assert len(asked(monkeypatch, place, "IX")) == 4
+
+
+def test_a_table_says_which_rows_a_former_preset_filled(place, monkeypatch, capsys):
+    bag, epitome, *others = asked(monkeypatch, place, "VII")
+    for plan in (epitome, *others):
+        finished(plan)
+    for seed in range(2):
+        finished(replace(bag, seed=seed), quality=0.3)
+    capsys.readouterr()
+
+    def shown() -> tuple[str, str]:
+        command.table("VII", **place)
+        out, err = capsys.readouterr()
+        return " ".join(out.split()), " ".join(err.split())
+
+    out, err = shown()
+    assert "former preset" not in out + err and "lacking" not in err
+    monkeypatch.setattr(Bag, "presets", {name: {**values, "radius": 3} for name, values in Bag.presets.items()})
+    out, err = shown()
+    told = "Bag clustering (test), Ensemble (test), Neural smoothing (test), Final ensemble (test)."
+    assert f"Measured with a former preset, or version of the method: {told}" in out
+    assert f"lacking, or of a former preset: 4. Make them: dfcbench table VII --data {place['data']} --run" in err
+    today, *others = asked(monkeypatch, place, "VII")
+    for plan in others:
+        finished(plan)
+    run = finished(today, quality=0.8)
+    capsys.readouterr()
+    out, err = shown()
+    assert "former preset" not in out + err
+    assert f"{100 * run.scores.average_accuracy:.2f}" in out, (
+        "the present preset speaks, though the former has more seeds"
+    )
+
+
+def test_a_run_built_upon_one_of_a_former_preset_is_of_a_former_preset(place, monkeypatch):
+    runs = [finished(plan) for plan in asked(monkeypatch, place, "VI")]
+    every, _ = find_submissions(place["submissions"])
+
+    def former() -> set[str]:
+        is_former = Former(Registry(), every)
+        given = {"neural-smoothing": {"fitted_on": "validation"}}
+        return {
+            run.meta["method"]["name"]
+            for run in runs
+            if is_former(run, given.get(run.meta["method"]["name"], {}) if run.meta["overrides"] else {})
+        }
+
+    assert former() == set()
+    monkeypatch.setattr(Bag, "presets", {name: {**values, "radius": 3} for name, values in Bag.presets.items()})
+    assert former() == {"bag", "track1-ensemble", "neural-smoothing", "final-ensemble"}
+    every = [run for run in every if run.meta["method"]["name"] != "bag"]
+    assert former() == {"bag"}, "what a run was built upon is not told where that run is gone"
+
+
+def test_a_preset_that_is_no_more_is_a_former_one_and_of_an_unknown_method_nothing_is_told(tmp_path):
+    gone, unknown = made_submission(tmp_path, "bag", preset="slow"), made_submission(tmp_path, "of-somebody")
+    is_former = Former(Registry(), [gone, unknown])
+    assert (is_former(gone, {}), is_former(unknown, {})) == (True, False)
 
 
 def test_a_row_that_cannot_run_does_not_stop_the_others(tmp_path, small_root, monkeypatch, capsys):
@@ -346,18 +448,6 @@ def test_all_tables_are_run_and_written_by_one_command(tmp_path, small_root, mon
     assert ran == {row.method for table in paper.tables().values() for row in table.rows if row.method}
     written = {path.name for path in (tmp_path / "out").rglob("*.md")}
     assert written == {f"table-{name}.md" for name in paper.tables()}
-
-
-def test_rows_run_again_for_a_preset_that_they_lack(tmp_path, small_root, small, monkeypatch):
-    made_submission(tmp_path, "bag", seed=0, data={"name": small.identity.name})
-    ran = []
-    monkeypatch.setattr(command, "perform", lambda plan, *_, **__: ran.append((plan.loaded.method.name, plan.preset)))
-    place = {"data": small_root, "run": True, "submissions": tmp_path, "out": tmp_path / "out"}
-    command.table("VII", preset="quick", **place)
-    assert ("bag", "quick") not in ran
-    assert ("epitome", "quick") in ran
-    command.table("VII", preset="published", **place)
-    assert ("bag", "published") in ran
 
 
 def test_missing_names_the_rows_and_splits_without_a_run(tmp_path):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,15 @@ def test_the_adapters_of_the_readme_run_and_are_short(dfcbench, small_root, kind
     assert len([line for line in source.splitlines() if line.strip()]) < 20
 
 
+def test_the_plug_in_of_the_readme_keeps_the_contract_as_the_readme_s_test_file_finds(tmp_path):
+    (tmp_path / "threshold.py").write_text(block("plug-in"))
+    (tmp_path / "test_threshold.py").write_text(block("contract"))
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_threshold.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"3\d passed, 1 skipped", done.stdout), done.stdout
+
+
 @pytest.mark.parametrize("command", sorted(set(commands())))
 def test_every_command_of_the_readme_is_one_that_exists(dfcbench, command):
     words = shlex.split(command)[1:]
@@ -62,3 +73,18 @@ def test_the_first_line_is_the_run_that_the_tests_make(dfcbench):
     assert "\n" not in line
     assert line.endswith("dfcbench run --track 1 --method bag")
     assert "\n" not in block("tests").strip()
+
+
+def test_rules_for_scenes_are_the_ones_that_are_checked():
+    from dfcbench import scene_checks
+    from dfcbench.cli.predict import EXAMPLES
+
+    readme, told = (" ".join(text.split()) for text in (TEXT, EXAMPLES))
+    unlabelled = [str(code) for code in scene_checks._IGBP if not 1 <= code <= 17]
+    words = f"{', '.join(unlabelled[:-1])} and {unlabelled[-1]}"
+    assert f"IGBP classes 1 to 17, with {words} for no label" in readme
+    assert f"IGBP classes 1 to 17 ({words}: no label)" in told
+    assert (
+        f"pixels of {scene_checks._PIXEL:g} m give or take a fifth" in readme and scene_checks._PIXEL_TOLERANCE == 1 / 5
+    )
+    assert f"pixels of about {scene_checks._PIXEL:g} m" in told

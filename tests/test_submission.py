@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dfcbench.errors import SubmissionError
+from dfcbench.maps import SubmissionMaps
 from dfcbench.scoring import Confusion, Scores
 from dfcbench.submission import Submission, find_submissions, rescore, write_scores, write_submission
 from tests.made_submissions import made_confusion, made_meta, made_submission
@@ -158,3 +159,13 @@ def test_wrong_ids_in_the_matrices_are_refused(tmp_path: Path) -> None:
     confusion = made_confusion(0.5)
     with pytest.raises(SubmissionError, match="twice"):
         Confusion(("same",) * 6, confusion.matrices)
+
+
+def test_what_a_part_learned_is_handed_on_only_when_it_is_there_whole(tmp_path: Path) -> None:
+    maps = SubmissionMaps(tmp_path, ())
+    (tmp_path / "fitted").mkdir()
+    (tmp_path / "fitted" / "state.pkl").write_bytes(b"half")
+    with pytest.raises(SubmissionError, match=r"not here.*--if-exists rerun"):
+        _ = maps.learned
+    (tmp_path / "fitted" / "complete.json").write_text("{}")
+    assert maps.learned == tmp_path / "fitted"

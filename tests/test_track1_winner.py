@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -178,11 +179,28 @@ def test_smoothing_removes_the_noise_of_the_ensemble(targets):
         assert (prediction.labels() == truth).mean() > 0.97
 
 
-def test_smoothing_fitted_on_validation_is_not_transductive_and_asks_for_that_split():
-    method = NeuralSmoothing(SmoothingParams(fitted_on="validation"))
-    assert not method.requires().transductive
-    assert method.parts()["ensemble"].split == "validation"
-    assert NeuralSmoothing().requires().transductive
+def test_smoothing_fitted_on_validation_is_not_transductive_and_takes_the_network_of_the_run_there(tmp_path):
+    scene = Scene()
+    params = SmoothingParams(most_steps=3, chip=32, batch=4, width=8)
+
+    class Contest:
+        target = scene.target()
+
+    there = NeuralSmoothing(params)
+    there.fit(Contest(), RunContext(parts={"ensemble": scene.maps}))
+    there.save(tmp_path)
+
+    method = NeuralSmoothing(params.model_copy(update={"fitted_on": "validation"}))
+    assert not method.requires().transductive and there.requires().transductive
+    part = method.parts()["fitted"]
+    assert (part.method, part.split) == ("neural-smoothing", "validation")
+    assert SmoothingParams(**part.parameters) == params
+
+    method.fit(object(), RunContext(parts={"fitted": SimpleNamespace(learned=tmp_path)}))
+    for mine, its in zip(
+        method.predict(scene.patches, RunContext()), there.predict(scene.patches, RunContext()), strict=True
+    ):
+        np.testing.assert_array_equal(mine.values, its.values)
 
 
 def test_the_final_ensemble_takes_each_class_from_the_approach_that_the_server_liked_best():

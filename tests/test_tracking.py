@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from dfcbench import tracking, tracking_store
+from dfcbench import tracking, tracking_names, tracking_store
 from dfcbench.errors import DfcbenchError
 from dfcbench.scheme import SCORED_NAMES
 from dfcbench.submission import Submission
@@ -142,6 +142,27 @@ def test_parts_lie_under_what_is_composed_of_them_and_seeds_under_the_first(tmp_
         whole.key: again.key,
         again.key: None,
     }
+
+
+@pytest.mark.parametrize(
+    ("changes", "related"),
+    [
+        ({"seed": 1}, True),
+        ({"commit": "f" * 16, "software": {"numpy": "3"}, "device": "cuda"}, True),
+        ({"parameters": {"clusters": 8}}, False),
+        ({"method": {"version": "2"}}, False),
+        ({"data": {"fingerprint": "0" * 16}}, False),
+        ({"data": {"depends_on": {"test": "f" * 16, "training": "0" * 16}}}, False),
+        ({"data": {"limit": 3}}, False),
+    ],
+)
+def test_runs_are_of_one_family_if_nothing_that_decides_their_result_differs_but_the_seed(
+    changes: dict[str, Any], related: bool
+) -> None:
+    usual = {"depends_on": {"test": "f" * 16, "training": "1" * 16}}
+    first = made_meta(data=usual)
+    changes = {**changes, "data": {**usual, **changes.get("data", {})}}
+    assert (tracking_names.family(made_meta(**changes)) == tracking_names.family(first)) is related
 
 
 def test_sync_puts_parts_under_what_is_composed_of_them_whatever_their_names(tmp_path: Path, uri: str) -> None:

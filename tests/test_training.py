@@ -26,13 +26,7 @@ from dfcbench_methods.networks.training import Score, train
 from dfcbench_methods.networks.unet import UNet
 from tests.network_maker import FakePatches, Killed, Recorder, make_patch
 
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
 # Losses
@@ -196,6 +190,15 @@ def test_training_leaves_torch_s_generator_and_threads_as_they_were(tmp_path: Pa
     train(net, halves, Schedule(5, 1e-2), RunContext(scratch=tmp_path, workers=2), "net")
     torch.testing.assert_close(torch.rand(3), wanted, rtol=0, atol=0)
     assert torch.get_num_threads() == 1
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_training_has_torch_threads_of_its_own_whatever_the_workers(tmp_path: Path, workers: int) -> None:
+    seen: set[int] = set()
+    net = network()
+    net.register_forward_hook(lambda *_: seen.add(torch.get_num_threads()))
+    train(net, halves, Schedule(3, 1e-2, threads=3), RunContext(scratch=tmp_path, workers=workers), "net")
+    assert seen == {3}
 
 
 def test_the_batch_of_a_step_does_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:

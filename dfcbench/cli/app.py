@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import functools
 import logging
-import logging.handlers
+import signal
 import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any, NoReturn
 
 import typer
 
 from dfcbench import __version__
 from dfcbench.errors import DfcbenchError
-from dfcbench.files import cache_directory
+from dfcbench.files import cache_directory, disk_refuses, unwritable
+from dfcbench.logs import RotatingLogFile
 
 EPILOG = (
     "Exit codes: 0 ok, 2 usage, 3 data or disk, 4 plug-in, 5 a method broke its contract, 6 a method crashed, "
-    "7 bad submission, 130 interrupted."
+    "7 bad submission, 130 interrupted, 143 terminated; 1 anything else."
 )
 
 log = logging.getLogger("dfcbench")
+
+
+_STOPPED = (130, 143)
+"""Exit codes of a command that was asked to stop: 128 + the signal's number, as shells count."""
+
+
+class Terminated(KeyboardInterrupt):
+    """Somebody ended the command with SIGTERM, as batch systems do at the end of their patience."""
 
 
 class Settings:
@@ -72,9 +82,7 @@ def _open_log() -> None:
     log.propagate = False
     try:
         log_path().parent.mkdir(parents=True, exist_ok=True)
-        handler: logging.Handler = logging.handlers.RotatingFileHandler(
-            log_path(), maxBytes=1_000_000, backupCount=1, encoding="utf-8"
-        )
+        handler: logging.Handler = RotatingLogFile(log_path(), maxBytes=1_000_000, backupCount=1, encoding="utf-8")
     except OSError:
         handler = logging.NullHandler()
         Settings.logged = False
@@ -98,15 +106,20 @@ def reported(command: Callable[..., Any]) -> Callable[..., Any]:
         except DfcbenchError as error:
             log.error("%s", error, exc_info=error)
             _end(str(error), error.exit_code)
-        except KeyboardInterrupt:
-            log.info("interrupted")
-            _end("interrupted. Give the same command again to go on where it stopped.", 130)
+        except KeyboardInterrupt as error:
+            what, code = ("terminated", 143) if isinstance(error, Terminated) else ("interrupted", 130)
+            log.info(what)
+            _end(f"{what}. Give the same command again to go on where it stopped.", code)
         except BrokenPipeError:
             sys.stderr.close()
             raise typer.Exit(0) from None
         except (typer.Exit, typer.Abort):
             raise
         except Exception as error:
+            if isinstance(error, OSError) and disk_refuses(error):
+                log.exception("the disk refuses")
+                told = unwritable(Path(error.filename or Path.cwd()), error)
+                _end(str(told), told.exit_code)
             log.exception("unexpected")
             place = f"the traceback is in {log_path()}" if Settings.logged else "--debug shows the traceback"
             _end(f"unexpected {type(error).__name__}: {error}. Please report it; {place}.", 1)
@@ -117,12 +130,17 @@ def reported(command: Callable[..., Any]) -> Callable[..., Any]:
 def _end(message: str, code: int) -> NoReturn:
     if Settings.debug:
         traceback.print_exc()
-    typer.echo(message if code == 130 else f"error: {message}", err=True)
+    typer.echo(message if code in _STOPPED else f"error: {message}", err=True)
     raise typer.Exit(code)
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    raise Terminated
 
 
 def main() -> None:
     """Entry point of the ``dfcbench`` command."""
-    from dfcbench.cli import board, compare, data, methods, predict, run, submission, table, ui  # noqa: F401  they add their commands
+    from dfcbench.cli import board, check_method, compare, data, methods, predict, run, submission, table, ui  # noqa: F401  they add their commands
 
+    signal.signal(signal.SIGTERM, _terminate)
     app()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dfcbench.cli.app import app, reported
-from dfcbench.cli.options import SUBMISSIONS, SubmissionsOption
+from dfcbench.cli.options import SUBMISSIONS, SubmissionsOption, open_registry
 
 if TYPE_CHECKING:
     from dfcbench.report.board_check import Scope
@@ -49,13 +49,18 @@ def leaderboard(
         ),
     ] = False,
 ) -> None:
-    """Rank the finished submissions, one board per data set, track and split; print the boards and write their files."""
+    """Rank the finished submissions, one board per data set, track and split; print the boards and write their files.
+
+    Without --track and --split, the paper's tables that lie beside the boards are written anew too. Pages of runs that
+    are no longer there are removed.
+    """
     from dfcbench.contest import require_place
     from dfcbench.errors import SubmissionError
-    from dfcbench.files import writable_folder
+    from dfcbench.files import remove, writable_folder, write_bytes
+    from dfcbench.former import Former
     from dfcbench.leaderboard import build_all
     from dfcbench.report.board import board_heading, board_tables, write_board
-    from dfcbench.report.board_check import Scope
+    from dfcbench.report.board_check import Scope, paper_tables, stale_pages
     from dfcbench.report.tables import show
     from dfcbench.submission import find_submissions
 
@@ -89,7 +94,15 @@ def leaderboard(
             show(table)
         first, *others = write_board(board, out)
         more = f" and {len(others)} more of this board" if others else ""
-        typer.echo(f"Written: {first}{more}\n")
+        typer.echo(f"Written: {first}{more}")
+        for page in stale_pages(board, out):
+            remove(page)
+            typer.echo(f"Removed: {page}, the page of a run that is no longer on the board")
+        typer.echo()
+    for path, content in paper_tables(out, found, scope, Former(open_registry(None), found)).items():
+        write_bytes(out / path, content)
+        if path.endswith(".md"):
+            typer.echo(f"Written: {out / path} and its other forms")
 
 
 def _in_scope(submission: Submission, scope: Scope) -> bool:
@@ -102,21 +115,21 @@ def _in_scope(submission: Submission, scope: Scope) -> bool:
 
 
 def _check(found: list[Submission], chosen: list[Submission], problems: list[Problem], out: Path, scope: Scope) -> None:
+    from dfcbench.former import Former
     from dfcbench.leaderboard import build_all
-    from dfcbench.report.board_check import contradictions, faults, paper_tables, render_boards
+    from dfcbench.report.board_check import faults, paper_tables, render_boards
 
     boards = build_all(chosen)
-    expected = render_boards(boards) | paper_tables(out, found, scope)
+    expected = render_boards(boards) | paper_tables(out, found, scope, Former(open_registry(None), found))
     wrong = faults(expected, out, scope)
     for fault in wrong:
         typer.echo(f"{fault.kind}: {out / fault.path}")
-    unsound = [problem.reason for problem in problems] + contradictions(chosen)
-    for reason in unsound:
-        typer.echo(f"unsound: {reason}")
-    if wrong or unsound:
-        advice = "`dfcbench leaderboard` and `dfcbench table` write them anew; delete what is surplus."
+    for problem in problems:
+        typer.echo(f"unsound: {problem.reason}")
+    if wrong or problems:
+        advice = "`dfcbench leaderboard` writes them anew; delete what is surplus then."
         typer.echo(
-            f"error: {out}: {len(wrong)} file(s) are not what the submissions say, and {len(unsound)} submission(s) are "
+            f"error: {out}: {len(wrong)} file(s) are not what the submissions say, and {len(problems)} submission(s) are "
             f"unsound; they are listed above. {advice if wrong else ''}".rstrip(),
             err=True,
         )

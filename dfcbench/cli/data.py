@@ -108,6 +108,7 @@ def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder to write the contest into.")],
     size: Annotated[DemoSize, typer.Option("--size", help="tiny, demo, or full (986 + 5128 patches).")] = DemoSize.demo,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed is another contest.")] = 0,
+    replace: Annotated[bool, typer.Option("--replace", help="Delete another demo contest that lies in --out.")] = False,
 ) -> None:
     """Write the demo contest: an artificial landscape in the contest's own layout."""
     from dfcbench.demo import generate
@@ -118,6 +119,7 @@ def demo(
             out,
             size.value,
             seed,
+            replace=replace,
             progress=lambda done, total: terminal.advance("generating the demo contest", done, total),
         )
     typer.echo(f"Demo contest ({size.value}, seed {seed}) in {out}. Next: dfcbench data info --data {out}")

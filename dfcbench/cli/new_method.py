@@ -9,7 +9,8 @@ from collections.abc import Collection
 from enum import StrEnum
 from pathlib import Path
 
-from dfcbench.errors import UsageError
+from dfcbench.errors import DataError, UsageError
+from dfcbench.files import unwritable
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
@@ -119,8 +120,8 @@ def class_name(name: str) -> str:
 def write_method(name: str, kind: Kind, out: Path | None, taken: Collection[str]) -> tuple[Path, str]:
     """Write a new method to ``out``, by default ``<name>.py`` here; returns the path and the name of its class.
 
-    Raises UsageError if the name is no name or ``taken``, if the file is there already, cannot be written, or would
-    hide a Python package from files beside it.
+    Raises UsageError if the name is no name or ``taken``, or if the file is there already or would hide a Python
+    package from files beside it; DataError if there is no such folder or the disk refuses.
     """
     if not _NAME.fullmatch(name):
         raise UsageError(f"{name!r}: a method's name is lower case words joined by hyphens, such as my-forest.")
@@ -131,14 +132,28 @@ def write_method(name: str, kind: Kind, out: Path | None, taken: Collection[str]
     path = Path(f"{name.replace('-', '_')}.py") if out is None else out.expanduser()
     if path.suffix != ".py":
         raise UsageError(f"{path}: a method is a Python file; give --out a name that ends in .py.")
-    if path.exists() or path.is_symlink():
-        raise UsageError(f"{path}: is there already, and is left as it is. Choose another name, or --out FILE.")
-    if path.stem.isidentifier() and importlib.util.find_spec(path.stem) is not None:
+    if _hides_a_module(path):
         raise UsageError(f"{path}: would hide the Python module {path.stem}. Choose another name, or --out FILE.")
     text = _TEMPLATES[kind].replace("@Class@", class_name(name)).replace("@name@", name)
+    made = False
     try:
         with path.open("x", encoding="utf-8") as file:
+            made = True
             file.write(text)
+    except FileExistsError as error:
+        raise UsageError(
+            f"{path}: is there already, and is left as it is. Choose another name, or --out FILE."
+        ) from error
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: there is no folder {path.parent}. Make it first, or choose another --out.") from error
     except OSError as error:
-        raise UsageError(f"{path}: cannot be written ({error.strerror}). Choose another --out.") from error
+        if made:
+            path.unlink(missing_ok=True)
+        raise unwritable(path, error) from error
     return path, class_name(name)
+
+
+def _hides_a_module(path: Path) -> bool:
+    """Whether a Python module has the file's name; the program itself is the module ``__main__``."""
+    stem = path.stem
+    return stem == "__main__" or (stem.isidentifier() and importlib.util.find_spec(stem) is not None)

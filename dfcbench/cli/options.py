@@ -113,9 +113,23 @@ def open_registry(folders: list[Path] | None) -> Registry:
     """All methods on offer, those in DFCBENCH_METHODS and ``folders`` included."""
     from dfcbench.registry import Registry
 
+    return Registry(methods_folders(folders))
+
+
+def sealed_registry(
+    folders: list[Path] | None, seal: str, archive: Archive, submissions: Path, given: dict[str, Any]
+) -> Registry:
+    """The same methods, none of which is imported here; what the archive and the submissions hold is hidden from them."""
+    from dfcbench.sealing.places import hidden_places
+    from dfcbench.sealing.standin import SealedRegistry
+
+    return SealedRegistry(methods_folders(folders), seal, hidden_places(archive, submissions), given)
+
+
+def methods_folders(folders: list[Path] | None) -> tuple[Path, ...]:
+    """The folders in DFCBENCH_METHODS, then ``folders``; each once, as absolute paths."""
     listed = [Path(part) for part in os.environ.get("DFCBENCH_METHODS", "").split(os.pathsep) if part]
-    unique = dict.fromkeys(path.expanduser().absolute() for path in [*listed, *(folders or [])])
-    return Registry(tuple(unique))
+    return tuple(dict.fromkeys(path.expanduser().absolute() for path in [*listed, *(folders or [])]))
 
 
 def parse_parameters(pairs: list[str] | None) -> tuple[dict[str, Any], list[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -27,6 +28,7 @@ from dfcbench.cli.options import (
     open_archive,
     open_registry,
     parse_parameters,
+    sealed_registry,
 )
 from dfcbench.errors import UsageError
 
@@ -55,6 +57,8 @@ EXAMPLES = """Examples:
   dfcbench run --track 1 --method my_method.py:MyMethod --limit 4 --dry-run
 
   dfcbench run --track 1 --method bag --data /shared/DFC2020 --scheduler tcp://10.0.0.1:8786
+
+  dfcbench run --track 1 --method their_method.py --sealed
 
 Common errors: a method that learns from high-resolution labels needs --track 2; Track 2 is scored on --split test only.
 """
@@ -94,6 +98,13 @@ def run(
         bool,
         typer.Option("--keep-probabilities", help="Keep the class probabilities too, for methods that build on them."),
     ] = False,
+    sealed: Annotated[
+        bool,
+        typer.Option(
+            "--sealed",
+            help="Run the method in a process that gets only what the track shows; the kernel guards the rest where it can.",
+        ),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
     submissions: SubmissionsOption = SUBMISSIONS,
     methods_dir: MethodsDirOption = None,
@@ -103,36 +114,50 @@ def run(
     from dfcbench.plan import Plan, resolve_parameters
     from dfcbench.runner import order, state
 
+    if sealed and scheduler is not None:
+        raise UsageError(
+            "--sealed with --scheduler: a sealed method works in one process of this machine, and the workers of a cluster "
+            "are not sealed. Leave one of the two away."
+        )
     terminal = Terminal()
     given, faults = parse_parameters(parameters)
+    archive, seal = None, None
     registry = open_registry(methods_dir)
-    loaded = registry.load(method)
-    try:  # every typo is told, at once, before any data are touched
-        resolve_parameters(loaded.method, given, preset, demo=demo_at(data) is not None)
-    except UsageError as error:
-        faults.append(str(error))
-    if faults:
-        raise UsageError(" ".join(faults))
-    archive = open_archive(data, terminal)
-    contest = FusionContest(archive, track, split, limit)
-    params, chosen = resolve_parameters(loaded.method, given, preset, demo=archive.identity.demo)
-    plan = Plan(
-        contest=contest,
-        loaded=loaded,
-        params=params,
-        preset=chosen,
-        seed=seed,
-        device=device_for(device, scheduler),
-        workers=workers or cores(),
-        submissions=submissions,
-        registry=registry,
-        overrides=given,
-    )
-    plans = order(plan)
-    for each in plans:
-        each.contest.check(each.needs)
-        _show_plan(each, state(each), terminal)
-    found = state(plan)
+    if sealed:  # what is to be hidden is known before any method's process begins
+        seal = _offered(terminal)
+        registry.find(method)
+        archive = open_archive(data, terminal)
+        registry = sealed_registry(methods_dir, seal, archive, submissions, given)
+    with ExitStack() as planning:
+        planning.callback(registry.rest)
+        loaded = registry.load(method)
+        try:  # every typo is told, at once, before any data are touched
+            resolve_parameters(loaded.method, given, preset, demo=demo_at(data) is not None)
+        except UsageError as error:
+            faults.append(str(error))
+        if faults:
+            raise UsageError(" ".join(faults))
+        archive = archive or open_archive(data, terminal)
+        contest = FusionContest(archive, track, split, limit)
+        params, chosen = resolve_parameters(loaded.method, given, preset, demo=archive.identity.demo)
+        plan = Plan(
+            contest=contest,
+            loaded=loaded,
+            params=params,
+            preset=chosen,
+            seed=seed,
+            device=device_for(device, scheduler),
+            workers=workers or cores(),
+            submissions=submissions,
+            registry=registry,
+            overrides=given,
+            seal=seal,
+        )
+        plans = order(plan)
+        for each in plans:
+            each.contest.check(each.needs)
+            _show_plan(each, state(each), terminal)
+        found = state(plan)
     if dry_run:
         return
     if if_exists is IfExists.skip and found != "new":
@@ -150,11 +175,24 @@ def perform(plan: Plan, terminal: Terminal, *, rerun: bool = False, keep_probabi
     from dfcbench.submission import Submission
 
     if _stands(plan, rerun=rerun, keep_probabilities=keep_probabilities):
-        return Submission(plan.folder)
+        return _with_page(Submission(plan.folder))
     for part in order(plan)[:-1]:
         terminal.note(f"Part: {part.loaded.method.name} on {part.contest.split}")
         _execute(part, terminal, rerun=False, keep_probabilities=True)
     return _execute(plan, terminal, rerun=rerun, keep_probabilities=keep_probabilities)
+
+
+def _offered(terminal: Terminal) -> str:
+    """The seal that this machine offers; a weaker one than the kernel's is told."""
+    from dfcbench.sealing.levels import KERNEL, lacking, offered
+
+    seal = offered()
+    if seal != KERNEL:
+        terminal.note(
+            f"Sealed: {seal}. The method gets a process of its own and no path to a hidden label, but files are not "
+            f"protected by the kernel, since {lacking()}."
+        )
+    return seal
 
 
 def cores() -> int:
@@ -164,20 +202,22 @@ def cores() -> int:
 
 def _execute(plan: Plan, terminal: Terminal, *, rerun: bool, keep_probabilities: bool) -> Submission:
     from dfcbench.errors import DfcbenchError
-    from dfcbench.files import write_bytes
     from dfcbench.report.score_table import describe
-    from dfcbench.report.submission_page import run_page
-    from dfcbench.runner import MAPLESS, execute, state
-    from dfcbench.submission import ARTIFACTS, PAGE, Submission
+    from dfcbench.runner import HALF_UNSEALED, MAPLESS, UNSEALED, execute, state
+    from dfcbench.submission import Submission
 
     if _stands(plan, rerun=rerun, keep_probabilities=keep_probabilities):
-        return Submission(plan.folder)
-    remake = not rerun and state(plan) == MAPLESS
+        return _with_page(Submission(plan.folder))
+    found = state(plan)
+    remake = not rerun and found == MAPLESS
+    anew = rerun or found in (UNSEALED, HALF_UNSEALED)
     if remake:
         terminal.note(
             f"{plan.folder}: its scores are here, {_lacking(plan)}. Running it again; the scores stay until that is done."
         )
-    watch = _Watch(plan, terminal, fresh=rerun or remake)
+    if found in (UNSEALED, HALF_UNSEALED):
+        terminal.note(f"{plan.folder}: was made without this seal. It is set aside, and the run begins anew.")
+    watch = _Watch(plan, terminal, fresh=anew or remake)
     try:
         with terminal.progress():
             submission = execute(
@@ -197,9 +237,21 @@ def _execute(plan: Plan, terminal: Terminal, *, rerun: bool, keep_probabilities:
         if rerun and isinstance(error, KeyboardInterrupt):
             terminal.note("To go on with what this run has done, leave --if-exists rerun away.")
         raise
-    write_bytes(plan.folder / ARTIFACTS / PAGE, run_page(submission))
+    _with_page(submission, anew=True)
     if watch.tracker is not None:
         watch.tracker.finish(plan.folder, describe(submission))
+    return submission
+
+
+def _with_page(submission: Submission, *, anew: bool = False) -> Submission:
+    """The run with its page, which a kill right after the end of a run may have left unwritten."""
+    from dfcbench.files import write_bytes
+    from dfcbench.report.submission_page import run_page
+    from dfcbench.submission import ARTIFACTS, PAGE
+
+    page = submission.folder / ARTIFACTS / PAGE
+    if anew or not page.exists():
+        write_bytes(page, run_page(submission))
     return submission
 
 
@@ -248,17 +300,22 @@ class _Watch:
 
 
 def _illustrate(plan: Plan, submission: Submission) -> None:
-    """Figures for MLflow and the pages; a run does not fail for the want of a picture."""
+    """Figures for MLflow and the pages; a run does not fail for the want of a picture, but for that of a disk."""
+    from dfcbench.errors import UnwritableError
     from dfcbench.report.run_figures import illustrate
 
     try:
         illustrate(plan.contest, plan.loaded.method.name, submission)
+    except UnwritableError:
+        raise
     except Exception:
         log.warning("the run's figures could not be drawn; the log has the reason.")
         log.exception("figures")
 
 
 def _show_plan(plan: Plan, found: str, terminal: Terminal) -> None:
+    from dfcbench.sealing.levels import MEANINGS
+
     identity = plan.contest.archive.identity
     limit = f", {plan.contest.limit} of them" if plan.contest.limit else ""
     badges = f" [{', '.join(plan.badges)}]" if plan.badges else ""
@@ -270,10 +327,12 @@ def _show_plan(plan: Plan, found: str, terminal: Terminal) -> None:
         + ("" if plan.contest.has_reference else "; no reference labels here, so maps are made and not scored"),
         "preset": f"{plan.preset}: " + (", ".join(f"{k}={v}" for k, v in plan.parameters.items()) or "no parameters"),
         "runs on": f"{plan.device}, {plan.workers} worker(s), seed {plan.seed}",
+        "sealed": "" if plan.sealed is None else f"{plan.sealed}: {MEANINGS[plan.sealed]}",
         "folder": f"{plan.folder} ({found})",
     }
     for name, text in lines.items():
-        terminal.note(f"{name:>8}  {text}")
+        if text:
+            terminal.note(f"{name:>8}  {text}")
 
 
 def _show_result(plan: Plan, submission: Submission) -> None:

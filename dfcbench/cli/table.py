@@ -29,6 +29,7 @@ from dfcbench.files import writable_folder
 if TYPE_CHECKING:
     from dfcbench.archive import Archive
     from dfcbench.paper import PaperTable
+    from dfcbench.registry import Registry
     from dfcbench.threads import Door
 
 EXAMPLES = """Examples:
@@ -60,6 +61,7 @@ def table(
 ) -> None:
     """Show one of the paper's tables, or all: what finished runs on one data set measured, beside what was published."""
     from dfcbench import demo, paper
+    from dfcbench.former import Former
     from dfcbench.report.paper_table import paper_table, write_paper_table
     from dfcbench.report.tables import show
     from dfcbench.submission import find_submissions
@@ -76,24 +78,27 @@ def table(
     else:
         name = demo.name()
         terminal.note(f"No --data given: looking up runs on the demo contest ({name}).")
+    registry = open_registry(methods_dir)
     failed: list[tuple[str, DataError | UsageError]] = []
     for definition in definitions:
         if run and archive is not None:
             with joined(scheduler, archive, submissions, terminal) as door:
                 failed += _run_missing(
-                    definition, archive, terminal, preset, seed, chosen, workers, door, submissions, methods_dir
+                    definition, archive, terminal, preset, seed, chosen, workers, door, submissions, registry
                 )
         found, problems = find_submissions(submissions)
         for problem in problems:
             typer.echo(f"warning: left out: {problem.reason}", err=True)
-        rendered = paper_table(definition, name, found)
+        former = Former(registry, found)
+        rendered = paper_table(definition, name, found, former)
         show(rendered)
         written = write_paper_table(rendered, definition.name, name, out)
         typer.echo(f"Written: {', '.join(map(str, written))}")
-        if not run and (lacking := paper.missing(definition, name, found)):
+        if not run and (lacking := paper.missing(definition, name, found, former)):
             given = f" --data {data}" if data else ""
             terminal.note(
-                f"Run(s) still lacking: {len(lacking)}. Make them: dfcbench table {definition.name}{given} --run"
+                f"Run(s) lacking, or of a former preset: {len(lacking)}. Make them: "
+                f"dfcbench table {definition.name}{given} --run"
             )
     if failed:
         first = failed[0][1]
@@ -111,19 +116,18 @@ def _run_missing(
     workers: int | None,
     door: Door | None,
     submissions: Path,
-    methods_dir: list[Path] | None,
+    registry: Registry,
 ) -> list[tuple[str, DataError | UsageError]]:
-    """Run the rows without a run; return those that the data, or the row's own settings, do not allow, with reasons."""
+    """Run the rows whose run, by its key, is not there; return those that the data, or the row's own settings, do not
+    allow, with reasons."""
     from dfcbench import paper
     from dfcbench.contest import FusionContest
     from dfcbench.plan import Plan, resolve_parameters
     from dfcbench.submission import find_submissions
 
-    registry = open_registry(methods_dir)
-    found = [s for s in find_submissions(submissions, definition.track)[0] if s.meta["seed"] == seed]
+    present = {submission.key for submission in find_submissions(submissions, definition.track)[0]}
     failed: list[tuple[str, DataError | UsageError]] = []
-    for row, split in paper.missing(definition, archive.identity.name, found, preset):
-        terminal.note(f"Table {definition.name}: {row.label}, {split}")
+    for row, split in paper.cells(definition):
         try:
             loaded = registry.load(row.method)
             params, named = resolve_parameters(loaded.method, row.parameters, preset, demo=archive.identity.demo)
@@ -140,6 +144,9 @@ def _run_missing(
                 overrides=row.parameters,
                 door=door,
             )
+            if plan.key in present:
+                continue
+            terminal.note(f"Table {definition.name}: {row.label}, {split}")
             perform(plan, terminal, keep_probabilities=True)
         except (DataError, UsageError) as error:
             terminal.note(f"Left out: {row.label}, {split}: {error}")

@@ -16,7 +16,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from dfcbench import files, rasters
+from dfcbench import files, identity, rasters
 from dfcbench.demo import landscape, modis, radiometry
 from dfcbench.demo.plan import PATCH, SEASONS, Block, blocks, extent
 from dfcbench.demo.regions import REGIONS, SEASONS_APART, Region, Setting, elsewhere, some_date
@@ -46,20 +46,28 @@ _NOWHERE = rasters.Georeference("EPSG:4326", (1.0, 0.0, 0.0, 0.0, 1.0, 0.0))
 
 
 def generate(
-    out: Path, size: str = "demo", seed: int = 0, *, workers: int = 2, progress: Progress | None = None
+    out: Path,
+    size: str = "demo",
+    seed: int = 0,
+    *,
+    replace: bool = False,
+    workers: int = 2,
+    progress: Progress | None = None,
 ) -> Path:
     """Write a demo contest into ``out`` and return it; the manifest comes last, so a folder with one is complete.
 
     The same size and seed give the same bytes, whatever the number of ``workers`` (threads, one block each; memory
-    does not grow with the size). ``progress`` is called with (patches written, patches in all). An interrupted or
-    older demo contest in ``out`` is replaced. UsageError if ``out`` holds anything else; DataError if it cannot be
-    written.
+    does not grow with the size). ``progress`` is called with (patches written, patches in all). An interrupted demo
+    contest in ``out``, and the same one, are written anew; another one (size, seed or version) only with ``replace``.
+    UsageError if ``out`` holds another one, or anything else; DataError if it cannot be written.
     """
     out = Path(out)
     extent(size)
     _refuse_foreign(out)
     files.writable_folder(out)
     with FileLock(out / _LOCK):
+        if not replace:
+            _refuse_another(out, size, seed)
         _generate(out, size, seed, workers, progress)
     return out
 
@@ -120,6 +128,16 @@ def _refuse_foreign(out: Path) -> None:
     if not out.is_dir() or (out / _LOCK).exists() or not any(out.iterdir()):
         return
     raise UsageError(f"{out}: holds files that are no demo contest. Name an empty or a new folder.")
+
+
+def _refuse_another(out: Path, size: str, seed: int) -> None:
+    """Never delete, unasked, a complete demo contest that is not the one to be written: runs may depend on it."""
+    found = identity.demo(out)
+    if found is not None and found.name != name(size, seed):
+        raise UsageError(
+            f"{out}: holds another contest: {found.title}. Write this one (size {size}, seed {seed}) to another folder, "
+            "or give --replace to delete that one."
+        )
 
 
 def _generate(out: Path, size: str, seed: int, workers: int, progress: Progress | None) -> None:

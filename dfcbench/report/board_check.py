@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Literal
 
 from dfcbench import paper
-from dfcbench.errors import SubmissionError
 from dfcbench.leaderboard import Leaderboard
 from dfcbench.report.board import render_board
+from dfcbench.report.board_page import is_page_name, page_names
+from dfcbench.report.html import is_own
 from dfcbench.report.paper_table import paper_table, render_paper_table
 from dfcbench.submission import Submission
 
@@ -72,7 +73,9 @@ def faults(expected: Mapping[str, bytes], root: Path, scope: Scope) -> list[Faul
     return sorted(found, key=lambda fault: fault.path)
 
 
-def paper_tables(root: Path, submissions: Sequence[Submission], scope: Scope) -> dict[str, bytes]:
+def paper_tables(
+    root: Path, submissions: Sequence[Submission], scope: Scope, is_former: paper.IsFormer | None = None
+) -> dict[str, bytes]:
     """What the paper's tables that lie beside the boards (``dfcbench table`` writes them) should hold."""
     files: dict[str, bytes] = {}
     if not scope.whole:
@@ -80,20 +83,18 @@ def paper_tables(root: Path, submissions: Sequence[Submission], scope: Scope) ->
     for folder in sorted(path for path in root.glob("*") if path.is_dir()):
         for definition in paper.tables().values():
             if any(folder.glob(f"table-{definition.name}.*")) and scope.covers(f"{folder.name}/"):
-                table = paper_table(definition, folder.name, submissions)
+                table = paper_table(definition, folder.name, submissions, is_former)
                 files |= render_paper_table(table, definition.name, folder.name)
     return files
 
 
-def contradictions(submissions: Iterable[Submission]) -> list[str]:
-    """Submissions whose scores do not follow from their confusion matrices, each with its reasons."""
-    found = []
-    for submission in submissions:
-        try:
-            submission.check()
-        except SubmissionError as error:
-            found.append(str(error))
-    return found
+def stale_pages(board: Leaderboard, root: Path) -> list[Path]:
+    """Pages of runs that left the board: files that have a run page's name and were made here, as their heads say."""
+    folder = root / board.data / board.name
+    kept = {name for named in page_names(board) for _, name in named}
+    return [
+        folder / name for name in _files(folder) if name not in kept and is_page_name(name) and is_own(folder / name)
+    ]
 
 
 def _files(root: Path) -> list[str]:

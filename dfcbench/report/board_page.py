@@ -76,6 +76,11 @@ def page_name(method: str, key: str) -> str:
     return "-".join(words) + ".html"
 
 
+def is_page_name(name: str) -> bool:
+    """Whether ``page_names`` may have given a file this name; keys are hexadecimal digits."""
+    return re.fullmatch(r"[A-Za-z0-9._-]+-[0-9a-f]{8}(-[0-9]+)?\.html", name) is not None
+
+
 def page_names(board: Leaderboard) -> list[list[tuple[Entry, str]]]:
     """By section, its entries with the names of their pages; equal names are numbered in the board's order."""
     taken: set[str] = set()

@@ -10,6 +10,7 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from markupsafe import Markup
 from dfcbench.leaderboard import MAPS_BADGE, Leaderboard
 from dfcbench.report.tables import Cell, Kind, text_of
 from dfcbench.scheme import CLASSES, LandCover
+from dfcbench.sealing.levels import MEANINGS, badge
 from dfcbench.submission import TUNED_BADGE
 
 _BLUES = ("#f7fbff", "#deebf7", "#c6dbef", "#9ecae1", "#6baed6", "#4292c6", "#2171b5", "#08519c", "#08306b")
@@ -27,11 +29,17 @@ _BLUES = ("#f7fbff", "#deebf7", "#c6dbef", "#9ecae1", "#6baed6", "#4292c6", "#21
 SHADES = 21
 """Steps of the heat map's scale: 5 % each."""
 
+_GENERATOR = b'<meta name="generator" content="dfcbench">'
+"""In the head of every page."""
+_HEAD = 500
+"""Bytes at a page's beginning within which that stands."""
+
 BADGES = {
     "transductive": "fitted on the very images that are scored",
     "HR labels": "learned from high-resolution labels",
     TUNED_BADGE: "used the scores of earlier submissions on the same split",
     MAPS_BADGE: "only the maps are known; they were not made here",
+    **{badge(level): meaning for level, meaning in MEANINGS.items()},
 }
 """What the badges mean."""
 
@@ -78,6 +86,15 @@ class HtmlTable:
     columns: tuple[HtmlColumn, ...]
     rows: tuple[tuple[HtmlCell, ...], ...]
     sorted_by: int | None = None
+
+
+def is_own(page: Path) -> bool:
+    """Whether a page was made here: its head says so."""
+    try:
+        with page.open("rb") as file:
+            return _GENERATOR in file.read(_HEAD)
+    except OSError:
+        return False
 
 
 def render(template: str, **values: Any) -> bytes:

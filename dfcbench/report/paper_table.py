@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dfcbench.files import write_bytes
-from dfcbench.paper import AVERAGE, Measured, PaperTable, Row, measured, published
+from dfcbench.paper import AVERAGE, IsFormer, Measured, PaperTable, Row, measured, published
 from dfcbench.published import load
 from dfcbench.report.board import CLASS_COLUMNS
 from dfcbench.report.tables import Cell, Column, Table, best_in_columns, to_csv, to_latex, to_markdown
@@ -17,17 +17,20 @@ from dfcbench.submission import Submission
 _AVERAGE_LABEL = "average accuracy"
 
 
-def paper_table(definition: PaperTable, data: str, submissions: Sequence[Submission]) -> Table:
+def paper_table(
+    definition: PaperTable, data: str, submissions: Sequence[Submission], is_former: IsFormer | None = None
+) -> Table:
     """One of the paper's tables for the data set called ``data`` (as in submission.json).
 
-    Differences are told only if every run says that its data is the official contest's; published cells that nobody
-    told are empty. Best measured values are bold: per column over the approaches, in class tables per line.
+    Where only runs that are ``is_former`` can speak, a note says so. Differences are told only if every run says that
+    its data is the official contest's; published cells that nobody told are empty. Best measured values are bold: per
+    column over the approaches, in class tables per line.
     """
     own = [s for s in submissions if s.meta["data"]["name"] == data]
     official = bool(own) and all(s.meta["data"]["official"] for s in own)
     title = own[0].meta["data"]["title"] if own else data
     runs = {
-        (row.label, split): measured(row, definition.track, split, data, own)
+        (row.label, split): measured(row, definition.track, split, data, own, is_former)
         for row in definition.rows
         for split in row.splits
         if row.method
@@ -170,6 +173,9 @@ def _provenance(runs: dict[tuple[str, str], Measured | None]) -> list[str]:
         counts = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
         notes.append(f"Preset: {', '.join(presets)}. Seeds per cell, averaged: {counts}.")
     lacking = [f"{label} ({split})" for (label, split), run in runs.items() if run is None]
+    former = [f"{label} ({split})" for (label, split), run in runs.items() if run is not None and run.former]
+    if former:
+        notes.append(f"Measured with a former preset, or version of the method: {', '.join(former)}.")
     if lacking:
         notes.append(f"Not run yet: {', '.join(lacking)}.")
     return notes

@@ -27,7 +27,7 @@ class Schedule:
     rate, by the beginning of parameters' names, such as ``{"decoder.": 10}``. validate_every: steps between two
     validations; 0: none but the last. patience: validations without a better result after which training ends; 0: it
     does not. best_by: which accuracy tells the best network. max_minutes: after which training ends, those before a
-    kill included; 0: never. mixed: half precision where the device is CUDA.
+    kill included; 0: never. mixed: half precision where the device is CUDA. threads: of torch, on the CPU.
     """
 
     steps: int
@@ -42,6 +42,7 @@ class Schedule:
     best_by: Literal["accuracy", "average_accuracy"] = "accuracy"
     max_minutes: float = 0.0
     mixed: bool = True
+    threads: int = 1
 
     def rate_at(self, step: int) -> float:
         """The learning rate of a step, before factors."""

@@ -9,21 +9,28 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dfcbench.method import RunContext
-
 if TYPE_CHECKING:
     from torch import nn
 
 Network = TypeVar("Network", bound="nn.Module")
 
+TRAINING_THREADS = 2
+"""Of torch in training on a CPU, unless a parameter says otherwise: what any machine of today has. A number that followed
+the machine or the run's workers would make other maps under the same key."""
+THREADS_TOLD = "of torch in training on a CPU; in their last digits, sums depend on it"
+"""The description of that parameter."""
+
 
 @contextmanager
-def threads(run: RunContext, number: int | None = None) -> Iterator[None]:
-    """As many threads inside torch as the run has workers, or ``number``; the former number afterwards."""
+def threads(number: int) -> Iterator[None]:
+    """That many threads inside torch; the former number afterwards.
+
+    Sums inside torch depend on it, in their last digits: where these matter, it is no matter of the run's workers.
+    """
     import torch
 
     before = torch.get_num_threads()
-    torch.set_num_threads(number or run.workers)
+    torch.set_num_threads(number)
     try:
         yield
     finally:

@@ -1,8 +1,8 @@
 """The loop that trains every network of the project: live metrics, validation, checkpoints, exact resume.
 
 The batch of a step, and what torch draws in it, depend on the run's seed and the step alone, so a killed training that
-goes on from its last checkpoint ends in the same weights as an uninterrupted one, on the CPU and with the same number of
-threads. Batches are made ahead in threads, and the share of time spent waiting for them is logged.
+goes on from its last checkpoint ends in the same weights as an uninterrupted one on the CPU, whatever the number of
+workers. Batches are made ahead in threads, and the share of time spent waiting for them is logged.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def train(
     ``_holdout_accuracy``, ``_holdout_average_accuracy``, ``_waiting_share`` and ``_patches_per_second``.
     Raises UsageError if the loss is not finite.
     """
-    with threads(run), apart(run.device):
+    with threads(schedule.threads), apart(run.device):
         return _Training(network, batch_of, schedule, run, name, validate, class_weights).go()
 
 
