@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import pickle
-import shutil
 import signal
 import sys
 import threading
@@ -179,8 +178,6 @@ SMALL: dict[str, tuple[int, dict[str, Any], str]] = {
     ),
 }
 """Track, parameters, and the work during which a worker is killed; killing one in each would take long."""
-TRAINED_HERE = ("unet",)
-"""Training a network is no per-patch work: torch's threads share out its sums. What was trained maps alike everywhere."""
 
 
 @pytest.mark.parametrize("method", SMALL)
@@ -192,8 +189,6 @@ def test_a_run_is_the_same_on_1_worker_8_workers_and_a_cluster_that_loses_one(
     threads = planned(small, tmp_path / "threads", method, track=track, params=params, workers=8)
     shared = planned(small, tmp_path / "shared", method, machines.door, track=track, params=params)
     execute(alone, Quiet())
-    for other in (threads, shared) if method in TRAINED_HERE else ():
-        shutil.copytree(alone.folder / "fitted", other.folder / "fitted")
     execute(threads, Quiet())
     killer = Killer(machines, label)
     execute(shared, killer)
@@ -556,3 +551,8 @@ def test_a_gpu_and_a_cluster_are_not_asked_for_together() -> None:
     assert device_for("auto", "tcp://127.0.0.1:9") == "cpu"
     with pytest.raises(UsageError, match="--device cuda: with --scheduler"):
         device_for("cuda", "tcp://127.0.0.1:9")
+
+
+def test_a_sealed_run_on_a_cluster_is_refused(dfcbench: Shell, small_root: Path) -> None:
+    command = ("run", "--track", 1, "--method", "bag", "--data", small_root, "--sealed")
+    assert "--sealed with --scheduler" in dfcbench(*command, "--scheduler", "tcp://127.0.0.1:9", expect=2).stderr

@@ -117,13 +117,13 @@ def run(
     from dfcbench.plan import Plan, resolve_parameters
     from dfcbench.runner import order, state
 
-    terminal = Terminal()
-    given, faults = parse_parameters(parameters)
     if sealed and scheduler is not None:
         raise UsageError(
-            "--sealed with --scheduler: a seal keeps a process of this machine, and a cluster's workers are others. Leave "
-            "one of them away."
+            "--sealed with --scheduler: a sealed method works in one process of this machine, and the workers of a cluster "
+            "are not sealed. Leave one of the two away."
         )
+    terminal = Terminal()
+    given, faults = parse_parameters(parameters)
     archive, seal = None, None
     registry = open_registry(methods_dir)
     if sealed:  # what is to be hidden is known before any method's process begins
