@@ -16,8 +16,9 @@ from dfcbench.errors import PluginError, SubmissionError
 from dfcbench.maps import SubmissionMaps, as_probabilities, probabilities_path, write_labels, write_probabilities
 from dfcbench.plan import Plan, resolve_parameters
 from dfcbench.registry import Registry
-from dfcbench.runner import execute, lacks_probabilities, order, state
+from dfcbench.runner import execute
 from dfcbench.scheme import SCORED_CODES
+from dfcbench.states import lacks_probabilities, order, state
 from dfcbench.submission import find_submissions
 from tests import datamaker
 from tests.conftest import Shell

@@ -12,7 +12,8 @@ import pytest
 
 from dfcbench.errors import SubmissionError
 from dfcbench.registry import Registry
-from dfcbench.runner import MAPLESS, execute, state
+from dfcbench.runner import execute
+from dfcbench.states import MAPLESS, state
 from dfcbench.submission import Submission, find_submissions
 from tests.conftest import Shell
 from tests.plugins import with_predict

@@ -19,8 +19,9 @@ from dfcbench.errors import ContractError, DataError, MethodCrash, UsageError
 from dfcbench.machine import resolve_device
 from dfcbench.plan import Plan, resolve_parameters
 from dfcbench.registry import Registry
-from dfcbench.runner import execute, state
+from dfcbench.runner import execute
 from dfcbench.scoring import Confusion, confusion_matrix
+from dfcbench.states import state
 from dfcbench.submission import find_submissions
 from tests import datamaker
 from tests.conftest import Shell

@@ -22,12 +22,13 @@ from dfcbench.errors import ContractError, HiddenError, MethodCrash, UsageError
 from dfcbench.maps import map_path
 from dfcbench.plan import Plan, resolve_parameters
 from dfcbench.registry import Registry
-from dfcbench.runner import HALF_UNSEALED, UNSEALED, execute, order, state
+from dfcbench.runner import execute
 from dfcbench.scoring import Confusion, confusion_matrix
 from dfcbench.sealing import levels
 from dfcbench.sealing.levels import KERNEL, PROCESS
 from dfcbench.sealing.places import hidden_places
 from dfcbench.sealing.standin import SealedRegistry
+from dfcbench.states import HALF_UNSEALED, UNSEALED, order, state
 from dfcbench.submission import Submission, find_submissions
 from tests import thieves
 from tests.conftest import Shell
@@ -447,12 +448,6 @@ def test_a_dry_run_tells_the_guarantee_and_writes_nothing(dfcbench: Shell, small
     )
     assert f"sealed  {levels.offered()}: {levels.MEANINGS[levels.offered()]}" in shown.stderr
     assert not (dfcbench.folder / "submissions").exists()
-
-
-def test_a_seal_and_a_cluster_exclude_each_other(dfcbench: Shell, small_root: Path):
-    words = ("run", "--track", 1, "--method", "low-resolution-labels", "--data", small_root, "--sealed")
-    refused = dfcbench(*words, "--scheduler", "tcp://127.0.0.1:1", expect=UsageError.exit_code)
-    assert "--sealed with --scheduler" in refused.stderr
 
 
 def test_a_finished_run_without_a_seal_is_set_aside_and_made_again(small, tmp_path):

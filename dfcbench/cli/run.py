@@ -115,7 +115,7 @@ def run(
     """Run a method on a track: fit it, map every patch of the split, score the maps, record everything."""
     from dfcbench.contest import FusionContest
     from dfcbench.plan import Plan, resolve_parameters
-    from dfcbench.runner import order, state
+    from dfcbench.states import order, state
 
     if sealed and scheduler is not None:
         raise UsageError(
@@ -174,7 +174,7 @@ def run(
 
 def perform(plan: Plan, terminal: Terminal, *, rerun: bool = False, keep_probabilities: bool = False) -> Submission:
     """Execute the plan after the plans that it builds upon, with progress and tracking; a finished one stands."""
-    from dfcbench.runner import order
+    from dfcbench.states import order
 
     if _stands(plan, rerun=rerun, keep_probabilities=keep_probabilities):
         return _standing(plan.folder)
@@ -205,7 +205,8 @@ def cores() -> int:
 def _execute(plan: Plan, terminal: Terminal, *, rerun: bool, keep_probabilities: bool) -> Submission:
     from dfcbench.errors import DfcbenchError
     from dfcbench.report.score_table import describe
-    from dfcbench.runner import HALF_UNSEALED, MAPLESS, UNSEALED, execute, state
+    from dfcbench.runner import execute
+    from dfcbench.states import HALF_UNSEALED, MAPLESS, UNSEALED, state
 
     if _stands(plan, rerun=rerun, keep_probabilities=keep_probabilities):
         return _standing(plan.folder)
@@ -281,7 +282,7 @@ def _lacking(plan: Plan) -> str:
 
 def _stands(plan: Plan, *, rerun: bool, keep_probabilities: bool) -> bool:
     """Whether the plan's submission is there with all that is asked for."""
-    from dfcbench.runner import lacks_probabilities, state
+    from dfcbench.states import lacks_probabilities, state
 
     return not rerun and state(plan) == "finished" and not (keep_probabilities and lacks_probabilities(plan))
 

@@ -122,7 +122,7 @@ def work(order: Mapping[str, Any]) -> None:
     from dfcbench.plan import Plan, resolve_parameters
     from dfcbench.registry import Registry
     from dfcbench.runner import execute
-    from dfcbench.runner import order as in_order
+    from dfcbench.states import order as in_order
 
     registry = Registry(tuple(map(Path, order["folders"])))
     loaded = registry.load(order["reference"])
