@@ -52,7 +52,7 @@ def named(page: str, title: str) -> set[str]:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[dict[str, Path]]:
-    """Folders of a whole run, of one that asked the contest's server, of one that broke off, and of maps from elsewhere."""
+    """Folders of a whole run, one that asked the contest's server, one that broke off, maps from elsewhere, a sealed run."""
     place = tmp_path_factory.mktemp("docs")
     datamaker.write_contest(place / "data", validation=2, test=5)
     former = Path.cwd()
@@ -68,6 +68,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterato
         assert call(*common, "--method", "learning.py", "--keep-probabilities", store=store).code == 0
         asked = call(*common, "--method", "asking.py")
         assert asked.code == 0, asked.err
+        assert call(*common, "--method", "low-resolution-labels", "--sealed").code == 0
         (place / "stop in predict").touch()
         assert call(*common, "--method", "learning.py", "--seed", 1).code == 6
         assert call("submission", "pack", "learning", "-o", "maps.zip").code == 0
@@ -77,7 +78,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterato
         (broken,) = place.glob("submissions/track1/learning/*-seed1-*")
         (asking,) = place.glob("submissions/track1/asking/*")
         (maps,) = place.glob("submissions/track1/m/*")
-        yield {"whole": whole, "broken": broken, "asking": asking, "maps": maps}
+        (sealed,) = place.glob("submissions/track1/low-resolution-labels/*")
+        yield {"whole": whole, "broken": broken, "asking": asking, "maps": maps, "sealed": sealed}
     finally:
         os.chdir(former)
 
@@ -119,7 +121,7 @@ def read(path: Path) -> Any:
 @pytest.mark.parametrize(
     ("title", "holders"),
     [
-        ("submission.json", ("whole", "asking", "maps")),
+        ("submission.json", ("whole", "asking", "maps", "sealed")),
         ("scores.json", ("whole", "maps")),
         ("timing.json", ("whole", "asking")),
         ("pictures.json", ("whole", "maps")),
