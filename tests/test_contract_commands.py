@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from dfcbench.testing import surroundings
 from dfcbench.testing.catalogue import CHECKS
 from tests.contract_plugins import GOOD, broken
 
@@ -169,3 +171,14 @@ def test_the_plug_in_is_registered_and_costs_other_people_s_tests_nothing():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert set(eval(done.stdout)) <= {"json", "json.decoder", "json.encoder", "json.scanner", "_json"}
+
+
+def test_what_is_removed_with_its_folder_is_heard_where_it_lay(tmp_path):
+    (tmp_path / "scratch" / "deep").mkdir(parents=True)
+    (tmp_path / "scratch" / "deep" / "file").touch()
+    watch = surroundings.Heard()
+    with surroundings.writes(watch):
+        shutil.rmtree(tmp_path / "scratch")
+    assert str(tmp_path / "scratch" / "deep" / "file") in watch.written
+    assert not surroundings.strangers(watch.written, [tmp_path / "scratch"])
+    assert surroundings.strangers(watch.written, [tmp_path / "elsewhere"])

@@ -66,17 +66,18 @@ def output(watch: Heard) -> Iterator[None]:
 _sink: list[str] | None = None
 _hooked = False
 
-_CHANGES = {
-    "os.mkdir": 1,
-    "os.rename": 2,
-    "os.remove": 1,
-    "os.rmdir": 1,
-    "os.link": 2,
-    "os.symlink": 2,
-    "os.truncate": 1,
-    "sqlite3.connect": 1,
+_CHANGES: dict[str, tuple[tuple[int, int | None], ...]] = {
+    "os.mkdir": ((0, 2),),
+    "os.rename": ((0, 2), (1, 3)),
+    "os.remove": ((0, 1),),
+    "os.rmdir": ((0, 1),),
+    "os.link": ((0, 2), (1, 3)),
+    "os.symlink": ((0, None), (1, 2)),
+    "os.truncate": ((0, None),),
+    "sqlite3.connect": ((0, None),),
 }
-"""Audit events that change the file system, and how many of their arguments are paths."""
+"""Audit events that change the file system: which arguments are paths, and descriptors of the folders they begin at."""
+_FOLDERS_OF_DESCRIPTORS = Path("/proc/self/fd")
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
@@ -87,10 +88,20 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
     if event == "open":
         path, mode, flags = arguments
         writing = set(mode) & set("wax+") if isinstance(mode, str) else isinstance(flags, int) and flags & _WRITING
-        paths = (path,) if writing else ()
+        places = [(path, None)] if writing else []
     else:
-        paths = arguments[: _CHANGES.get(event, 0)]
-    sink.extend(os.fsdecode(path) for path in paths if isinstance(path, str | bytes | os.PathLike))
+        places = [
+            (arguments[path], None if folder is None else arguments[folder]) for path, folder in _CHANGES.get(event, ())
+        ]
+    sink.extend(_whole(path, folder) for path, folder in places if isinstance(path, str | bytes | os.PathLike))
+
+
+def _whole(path: str | bytes | os.PathLike[Any], folder: int | None) -> str:
+    """The path from where it begins: a folder that is open, as in ``shutil.rmtree``, or the current one."""
+    name = os.fsdecode(path)
+    if folder is None or folder < 0 or not _FOLDERS_OF_DESCRIPTORS.is_dir():
+        return name
+    return str((_FOLDERS_OF_DESCRIPTORS / str(folder)).readlink() / name)
 
 
 @contextmanager
