@@ -7,7 +7,7 @@ chips, 50 epochs). What a chip is, is not told either: here 128 x 128 pixels.
 
 The preset ``quick`` was chosen by the cross-entropy to the ensemble on images left out of the fit, which needs no label,
 at equal numbers of pixels. Pixels of a chip say nearly the same, so few small chips a step, and more steps, come nearer
-than large batches; small batches need He's start and a warm-up to begin well.
+than large batches; and He's start with a warm-up comes nearer than torch's start without one.
 """
 
 from __future__ import annotations
