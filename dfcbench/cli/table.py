@@ -125,14 +125,14 @@ def _run_missing(
     from dfcbench.plan import Plan, resolve_parameters
     from dfcbench.submission import find_submissions
 
-    present = {submission.key for submission in find_submissions(submissions, definition.track)[0]}
+    present = {submission.key for submission in find_submissions(submissions)[0]}
     failed: list[tuple[str, DataError | UsageError]] = []
     for row, split in paper.cells(definition):
         try:
             loaded = registry.load(row.method)
             params, named = resolve_parameters(loaded.method, row.parameters, preset, demo=archive.identity.demo)
             plan = Plan(
-                contest=FusionContest(archive, definition.track, split),
+                contest=FusionContest(archive, row.track, split),
                 loaded=loaded,
                 params=params,
                 preset=named,
