@@ -17,6 +17,9 @@ from dfcbench.submission import Submission
 
 FILE = Path(__file__).with_name("paper_tables.toml")
 
+REGIONS = "II"
+"""The table of the regions: made of the data's reference, not of runs, so it is none of ``tables``."""
+
 AVERAGE = "average"
 """Key of the average accuracy beside the names of classes."""
 
@@ -84,7 +87,7 @@ IsFormer = Callable[[Submission, Mapping[str, Any]], bool]
 
 
 def tables(path: Path = FILE) -> dict[str, PaperTable]:
-    """All tables by their number in the paper."""
+    """All tables that are made of runs, by their number in the paper."""
     found = {}
     for name, entry in tomllib.loads(path.read_text(encoding="utf-8")).items():
         splits = tuple(entry["splits"])
@@ -117,10 +120,10 @@ def tables(path: Path = FILE) -> dict[str, PaperTable]:
 
 
 def table(name: str) -> PaperTable:
-    """The table of that number. Raises UsageError with the known ones."""
+    """The table of runs of that number. Raises UsageError with the known ones."""
     known = tables()
     if name.upper() not in known:
-        raise UsageError(f"Table {name}: there are the tables {', '.join(known)}.")
+        raise UsageError(f"Table {name}: there are the tables {', '.join((REGIONS, *known))}.")
     return known[name.upper()]
 
 

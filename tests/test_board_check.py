@@ -109,7 +109,7 @@ def test_a_submission_that_contradicts_itself_is_left_out_and_fails_the_check_wi
     assert line.startswith(
         "unsound: submissions/track1/bag/a: scores.json says average_accuracy = 0.99, confusion.npz gives"
     )
-    assert "0 file(s) are not what the submissions say, and 1 submission(s) are unsound" in failed.stderr
+    assert "0 file(s) are not what the submissions say, and 1 submission(s) or record(s) are unsound" in failed.stderr
     (path.parent / "submission.json").write_text("{")
     failed = shell("leaderboard", "--check", expect=1)
     assert "cannot be read as JSON" in failed.stdout
