@@ -1,6 +1,6 @@
 """Team Antonia's entry to Track 1 (fourth): cleaned labels, random forests, and what is known of how classes are confused.
 
-A reconstruction. Known (Robinson et al., IEEE JSTARS 14 (2021), one paragraph of Sec. III): automated pre-processing of
+A reconstruction. Known (Robinson et al., IEEE JSTARS 14 (2021), one paragraph): automated pre-processing of
 labels, random forests, and a refinement by prior knowledge on class confusion. All the rest is chosen:
 
 - Pre-processing: the first steps of the same team's entry to Track 2 (Sec. V; ``refinement``), without the reference that
@@ -71,7 +71,7 @@ class AntoniaTrack1(ForestCommittee):
 
     name = "antonia-track1"
     needs: ClassVar[Needs] = Needs(inputs=frozenset({"s1", "s2"}), labels="low", transductive=True, prior=True)
-    citation = "Robinson et al., IEEE JSTARS 14 (2021), Sec. III; team Antonia"
+    citation = "Robinson et al., IEEE JSTARS 14 (2021), Table V; team Antonia"
     reconstruction: ClassVar[bool] = True
     Params = AntoniaTrack1Params
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {

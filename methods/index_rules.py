@@ -2,8 +2,10 @@
 
 Thresholds are those of the indices' authors, none is fitted. ``cover`` is the vegetated share of a pixel, by the NDVI of
 bare soil (0.2) and of full vegetation (0.5) of Sobrino, Jiménez-Muñoz and Paolini, Remote Sensing of Environment 90
-(2004); what share a class can have is said by the IGBP legend, from whose classes the contest's are made (Friedl et al.,
-Remote Sensing of Environment 83 (2002)): Urban is built up over 30 % at least, Barren vegetated over 10 % at most.
+(2004). What share a class can have is said by the legend of the IGBP classes of which the contest's are made (MCD12Q1;
+Sulla-Menashe and Friedl, User Guide to Collection 6 MODIS Land Cover, 2018): 30 % at least of Urban is built up, 10 % at
+most of Barren is vegetated. Reflectance is top-of-atmosphere, which lowers NDVI: "vegetated" says so later than at the
+surface, "bare" sooner.
 """
 
 from __future__ import annotations

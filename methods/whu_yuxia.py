@@ -1,6 +1,6 @@
 """Team WHU_YuXia's entry to Track 1 (second): segments, a forest on indices and a network, fused class by class, and rules.
 
-A reconstruction. Known (Robinson et al., IEEE JSTARS 14 (2021), one paragraph of Sec. III): a fusion of unsupervised
+A reconstruction. Known (Robinson et al., IEEE JSTARS 14 (2021), one paragraph): a fusion of unsupervised
 multi-resolution segmentation, a random forest on remote sensing indices, and CNN predictions; post-processing with expert
 priors; SEN12MS was used. All the rest is chosen:
 
@@ -104,7 +104,7 @@ class WhuYuxia(Method):
 
     name = "whu-yuxia"
     needs: ClassVar[Needs] = Needs(inputs=frozenset({"s1", "s2"}), labels="low", transductive=True, prior=True)
-    citation = "Robinson et al., IEEE JSTARS 14 (2021), Sec. III; team WHU_YuXia"
+    citation = "Robinson et al., IEEE JSTARS 14 (2021), Table V; team WHU_YuXia"
     reconstruction: ClassVar[bool] = True
     Params = WhuYuxiaParams
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
