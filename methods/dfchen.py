@@ -85,7 +85,7 @@ class DfChen(Method):
     name = "dfchen"
     reconstruction: ClassVar[bool] = True
     needs: ClassVar[Needs] = Needs(inputs=frozenset({"s1", "s2"}), labels="high", transductive=True)
-    citation = "Robinson et al., IEEE JSTARS 14 (2021), Sec. III; team dfchen, a reconstruction"
+    citation = "Robinson et al., IEEE JSTARS 14 (2021), Table V; team dfchen, a reconstruction"
     Params = DfChenParams
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "published": {},

@@ -213,7 +213,7 @@ class PineapplesTrack1(Pineapples):
 
     name = "pineapples-track1"
     needs: ClassVar[Needs] = Needs(inputs=frozenset({"s1", "s2"}), labels="low", transductive=True, prior=True)
-    citation = "Robinson et al., IEEE JSTARS 14 (2021), Sec. III; team Pineapples, a reconstruction"
+    citation = "Robinson et al., IEEE JSTARS 14 (2021), Table V; team Pineapples, a reconstruction"
     Params = PineapplesTrack1Params
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "published": {},
@@ -274,7 +274,7 @@ class PineapplesTrack2(Pineapples):
 
     name = "pineapples-track2"
     needs: ClassVar[Needs] = Needs(inputs=frozenset({"s1", "s2"}), labels="high", transductive=True, prior=True)
-    citation = "Robinson et al., IEEE JSTARS 14 (2021), Sec. III; team Pineapples, a reconstruction"
+    citation = "Robinson et al., IEEE JSTARS 14 (2021), Table V; team Pineapples, a reconstruction"
     Params = PineapplesParams
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "published": {},

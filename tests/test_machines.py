@@ -186,7 +186,6 @@ SMALL: dict[str, tuple[int, dict[str, Any], str]] = {
         {"clusters": 6, "cluster_pixels": 500, "words": 6, "topics": 2, "documents": 40, "pixels": 400, **FOREST},
         "drawing windows",
     ),
-    "pineapples-track2": (2, {"clusters": 6, "cluster_pixels": 500, "pixels": 400, **FOREST}, ""),
     "dfchen": (2, {"pixels": 400, **FOREST, "width": 2, "batch": 2, "crop": 16, "steps": 2, "retraining_steps": 1}, ""),
 }
 """Track, parameters, and the work during which a worker is killed; killing one in each would take long."""
