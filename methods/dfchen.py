@@ -35,6 +35,7 @@ from dfcbench.scheme import NO_LABEL, SCORED_CODES
 from .branches import FINAL, Maps, Steps, hold_out, log_agreement, log_held_out
 from .deeplabv3 import DeepLabParams, DeepLabV3
 from .forest_branch import ForestBranchParams, forest_maps, grown, kept
+from .forest_sampling import NONE
 from .kmeans import KMeansMapping, KMeansParams
 from .networks.optimisers import OptimiserName
 from .networks.torch_state import THREADS_TOLD, TRAINING_THREADS
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
 
 _CODES = np.full(256, NO_LABEL, np.uint8)
 _CODES[: len(SCORED_CODES)] = SCORED_CODES
-_NONE = 255
 _COMBINED = "combined"
 
 
@@ -169,7 +169,7 @@ class DfChen(Method):
 
         def one(patch: Patch) -> NDArray[np.uint8]:
             p = self._smooth(self._vote(self._forest(patch), network(patch), kmeans.probabilities(patch.id)))
-            return np.where(p.max(axis=0) >= self.params.confidence, p.argmax(axis=0), _NONE).astype(np.uint8)
+            return np.where(p.max(axis=0) >= self.params.confidence, p.argmax(axis=0), NONE).astype(np.uint8)
 
         with threads(1):
             for i, found in enumerate(run.map(one, target, label="combining")):

@@ -116,6 +116,7 @@ class TorchMethod(Method):
         "quick": {"steps": 300, "batch": 16, "crop": 64, "validate_every": 50, "validation_patches": 8},
     }
     params: TorchParams
+    weights_: dict[str, NDArray[Any]]
 
     @abstractmethod
     def network(self, channels: int, classes: int) -> nn.Module:
@@ -180,7 +181,7 @@ class TorchMethod(Method):
         read = self._reader()
         network = self._new(run)
         if before is not None:
-            network = with_weights(network, vars(before)["weights_"], run.device)
+            network = with_weights(network, before.weights_, run.device)
         else:
             self.start(network)
             if params.weights:
