@@ -67,7 +67,13 @@ class AntoniaTrack1Params(ForestParams, CleaningParams, TextureParams):
 
 
 class AntoniaTrack1(ForestCommittee):
-    """Track 1, fourth: forests on cleaned LR labels, refined by p(HR | LR) of each pixel's LR label; a reconstruction."""
+    """Track 1, fourth (Antonia): random forests on cleaned LR labels, refined by what p(HR | LR) says of each pixel.
+
+    Known: labels are pre-processed automatically, random forests learn from them, and prior knowledge on class confusion
+    refines the result. Chosen: cleaning, features and forests of the same team's Track 2 entry; forests vote on patches
+    that they have not learned from; their confusion is estimated under p(HR | LR), and Bayes' rule joins it with the
+    pixel's own LR label.
+    """
 
     name = "antonia-track1"
     needs: ClassVar[Needs] = Needs(inputs=frozenset({"s1", "s2"}), labels="low", transductive=True, prior=True)

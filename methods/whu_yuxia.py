@@ -102,7 +102,13 @@ class WhuYuxiaParams(ForestParams, CleaningParams):
 
 
 class WhuYuxia(Method):
-    """Track 1, second: segments, a forest on indices and a CNN, fused by class, then index rules; a reconstruction."""
+    """Track 1, second (WHU_YuXia): segments, a forest on indices and a CNN, fused class by class, then index rules.
+
+    Known: unsupervised multi-resolution segmentation, a random forest on remote sensing indices and CNN predictions are
+    fused; expert priors correct the result; SEN12MS is used. Chosen: Baatz and Schäpe's merging of SLIC superpixels, named
+    through p(HR | LR); the forest's indices and labels; U-Net as the CNN; weights by class from an observer model under
+    p(HR | LR); published thresholds of indices as the priors.
+    """
 
     name = "whu-yuxia"
     needs: ClassVar[Needs] = Needs(inputs=frozenset({"s1", "s2"}), labels="low", transductive=True, prior=True)
