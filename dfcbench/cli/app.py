@@ -140,7 +140,19 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
 
 def main() -> None:
     """Entry point of the ``dfcbench`` command."""
-    from dfcbench.cli import board, check_method, compare, data, methods, predict, run, submission, table, ui  # noqa: F401  they add their commands
+    from dfcbench.cli import (  # noqa: F401  they add their commands
+        board,
+        check_method,
+        compare,
+        data,
+        methods,
+        predict,
+        run,
+        submission,
+        table,
+        ui,
+        validate_labels,
+    )
 
     signal.signal(signal.SIGTERM, _terminate)
     app()
