@@ -30,6 +30,7 @@ FORMAT = 1
 """Version of drawing.json."""
 
 DRAWING = "drawing.json"
+CHIPS = "chips"
 
 NOWHERE = "pixels"
 """In place of a coordinate system: x counts columns and y rows of the patch, from its upper left corner."""
@@ -90,7 +91,7 @@ class CheckPoint:
     @property
     def chip(self) -> str:
         """Its picture, within the drawing's folder."""
-        return f"chips/{self.id}.png"
+        return f"{CHIPS}/{self.id}.png"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ def write_points(
     """
     names = list(columns)
     box = (*(min(axis) for axis in zip(*places, strict=True)), *(max(axis) for axis in zip(*places, strict=True)))
-    with replacing(path) as temporary, closing(sqlite3.connect(temporary)) as database, database:
+    with replacing(path) as temporary, _connected(temporary) as database, database:
         database.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         database.execute(f"PRAGMA user_version = {_USER_VERSION}")
         database.executescript(_SCHEMA)
@@ -113,6 +113,16 @@ def read_rows(path: Path, layer: str) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, row in enumerate(found, start=1):
         row.pop("geom", None)
         yield int(row.pop("fid", number)), row
+
+
+@contextmanager
+def _connected(path: Path) -> Iterator[sqlite3.Connection]:
+    """A database to be written; what the disk refuses is an OSError, as of other files."""
+    try:
+        with closing(sqlite3.connect(path)) as database:
+            yield database
+    except sqlite3.OperationalError as error:
+        raise OSError(str(error)) from error
 
 
 def _quoted(name: str) -> str:

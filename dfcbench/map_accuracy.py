@@ -90,18 +90,19 @@ def validate(drawing: Drawing, judgements: Judgements, mapped: Mapping[str, int]
     if not judgements.classes:
         raise UsageError("No point has a class, so nothing can be estimated.")
     sample = drawing.sample(judgements.classes, mapped)
-    regions = sorted({stratum.region for stratum in drawing.strata}, key=lambda region: region or "")
-    found = (_accuracy(region, drawing, judgements, sample) for region in regions if len(regions) > 1)
+    of = np.array([stratum.region or "" for stratum in drawing.strata])
+    regions = sorted(set(of.tolist()))
     judged = sample.counts.sum(axis=(1, 2))
-    silent = tuple(stratum for stratum, points in zip(drawing.strata, judged, strict=True) if not points)
-    parts = tuple(part for part in found if part is not None)
-    return Validation(_accuracy(None, drawing, judgements, sample, whole=True), parts, silent)
+    return Validation(
+        _accuracy(None, np.ones(len(of), np.bool_), drawing, judgements, sample),
+        tuple(_accuracy(region, of == region, drawing, judgements, sample) for region in regions if len(regions) > 1),
+        tuple(stratum for stratum, points in zip(drawing.strata, judged, strict=True) if not points),
+    )
 
 
 def _accuracy(
-    region: str | None, drawing: Drawing, judgements: Judgements, sample: Sample, *, whole: bool = False
+    region: str | None, strata: NDArray[np.bool_], drawing: Drawing, judgements: Judgements, sample: Sample
 ) -> Accuracy:
-    strata = np.array([whole or stratum.region == region for stratum in drawing.strata])
     part = sample.of(strata)
     ids = {point.id for point in drawing.points if strata[point.stratum]}
     counts = part.counts.sum(axis=0)
