@@ -46,6 +46,21 @@ COLUMNS: dict[str, str] = {
 _FILLED_IN = ("class", "remark")
 _PLACE = ("patch", "row", "column")
 
+_MEANINGS = {
+    1: "trees higher than 2 m cover more than 60 %",
+    2: "shrubs of 1 to 2 m cover more than 10 %",
+    3: "trees higher than 2 m cover 10 to 60 %",
+    4: "grass and herbs lower than 2 m",
+    5: "land under water for good, of which plants cover more than 10 %",
+    6: "fields, also mixed with natural vegetation",
+    7: "buildings and sealed ground, at least 30 %",
+    8: "snow or ice for at least 10 months of the year",
+    9: "sand, rock or soil; plants cover less than 10 %",
+    10: "lakes, rivers and sea",
+}
+"""Of the classes, merged as in Table I of the contest's paper from the IGBP legend (Sulla-Menashe and Friedl, User Guide to
+Collection 6 MODIS Land Cover, 2018, Table 3)."""
+
 _ID = re.compile(r"p\d+-([0-9a-f]+)")
 
 
@@ -286,7 +301,7 @@ def _row(point: CheckPoint, answer: str, remark: str) -> dict[str, Any]:
 
 
 def _guide(drawing: Drawing, located: bool) -> str:
-    classes = "\n".join(f"| {code} | {name} |" for code, name in NAMES.items())
+    classes = "\n".join(f"| {code} | {name} | {_MEANINGS[code]} |" for code, name in NAMES.items())
     place = (
         "`x` and `y` are the middle of the point's pixel in the coordinate system `crs`."
         if located
@@ -306,9 +321,12 @@ are; the order of rows, and columns of your own, do not matter.
 
 Do not open `{DRAWING}` before you are done: it tells what the map says.
 
-| code | class |
-|---:|---|
+| code | class | what it is |
+|---:|---|---|
 {classes}
+
+What a class is follows the IGBP legend of the MODIS land cover, whose classes the contest merged. Its shares are meant for
+500 m; of a single pixel of 10 m, judge what stands or lies there.
 
 {place}
 """

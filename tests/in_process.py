@@ -10,7 +10,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dfcbench.cli import board, compare, data, methods, predict, run, submission, table, ui, validate_labels  # noqa: F401
+from dfcbench.cli import (  # noqa: F401  their commands
+    board,
+    check_method,
+    compare,
+    data,
+    methods,
+    predict,
+    run,
+    submission,
+    table,
+    ui,
+    validate_labels,
+)
 from dfcbench.cli.app import Settings, app
 
 NO_STORE = "sqlite:////dev/null/mlflow.db"

@@ -171,7 +171,7 @@ def test_regions_have_rows_of_their_own_and_a_person_is_named(place):
     printed = validate("report", "check", "--judge", "A. Reader").out
     found = values(Path("check"))
     regions = {region for region, _, _ in found} - {"all"}
-    assert "Judged by A. Reader." in printed and "1 points whose judge was unsure" in " ".join(printed.split())
+    assert "Judged by A. Reader." in printed and "1 point(s) whose judge was unsure" in " ".join(printed.split())
     assert float(found["Mumbai", "overall_accuracy", ""]["value"]) == 0
     for region in ("CapeTown", "BlackForest", "KippaRing"):
         assert float(found[region, "overall_accuracy", ""]["value"]) == 1

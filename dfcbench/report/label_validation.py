@@ -39,15 +39,16 @@ def heading(report: Report) -> list[str]:
     what = "reference labels" if subject.method is None else f"maps of {subject.method} (run {subject.run})"
     data = subject.data
     told = "" if data["official"] else "; not the official data of DFC2020"
-    per = "class in each region" if drawing.by_class else "region"
-    if not any(stratum.region for stratum in drawing.strata):
-        per = "class" if drawing.by_class else "split, as the data tell no regions"
+    if any(stratum.region for stratum in drawing.strata):
+        per = "per class in each region" if drawing.by_class else "per region"
+    else:
+        per = ("per class" if drawing.by_class else "in all") + ", as the data tell no regions"
     judge = f"Judged by {report.judge}." if report.judge else "Who judged is not told."
     lines = [
         f"Of what: {what}, {subject.split} split.",
         f"Data: {data['title']} ({data['name']}, fingerprint {data['fingerprint']}){told}.",
         judge,
-        f"Drawing {drawing.digest}: {len(drawing.points):,} points, up to {drawing.asked:,} per {per}, seed {drawing.seed}.",
+        f"Drawing {drawing.digest}: {len(drawing.points):,} points, up to {drawing.asked:,} {per}; seed {drawing.seed}.",
     ]
     if report.simulated:
         lines[2] = (
@@ -249,7 +250,7 @@ def _notes(report: Report) -> Iterator[str]:
     whole = validation.whole
     if whole.unsure or whole.blank:
         yield (
-            f"Left out, as if they were like the others of their stratum: {whole.unsure:,} points whose judge was unsure, "
+            f"Left out, as if they were like the others of their stratum: {whole.unsure:,} point(s) whose judge was unsure, "
             f"{whole.blank:,} that are not judged yet."
         )
     if validation.silent:
