@@ -138,9 +138,9 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
     raise Terminated
 
 
-def main() -> None:
-    """Entry point of the ``dfcbench`` command."""
-    from dfcbench.cli import (  # noqa: F401  they add their commands
+def with_commands() -> typer.Typer:
+    """The app with every command; each module adds its own as it is imported."""
+    from dfcbench.cli import (  # noqa: F401
         board,
         check_method,
         compare,
@@ -154,5 +154,10 @@ def main() -> None:
         validate_labels,
     )
 
+    return app
+
+
+def main() -> None:
+    """Entry point of the ``dfcbench`` command."""
     signal.signal(signal.SIGTERM, _terminate)
-    app()
+    with_commands()()
