@@ -149,13 +149,15 @@ def draw(
     points: int,
     by_class: bool,
     seed: int,
+    regions: Sequence[str | None] | None = None,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> Drawing:
     """Draw ``points`` pixels of each region, or of each class in each region; all of them where there are fewer.
 
     ``codes`` gives the map of the patch at a position; pixels without a label are drawn from submissions' maps, where
-    they are errors, and not from the reference. The draw depends on the seed, the maps and the patches' order alone.
+    they are errors, and not from the reference. ``regions`` are those of the patches, in their order; by default what
+    file names tell. The draw depends on the seed, the maps, the regions and the patches' order alone.
     Raises UsageError for less than one point, DataError if nothing can be drawn or a map has another shape than its patch.
     """
     if points < 1:
@@ -171,7 +173,7 @@ def draw(
     generator = np.random.default_rng(seed)
     strata: list[Stratum] = []
     drawn: list[tuple[int, int, int]] = []
-    for region, rows in _regions(patches).items():
+    for region, rows in _by_region(patches.regions if regions is None else regions).items():
         present = [code for code in range(SIZE) if counts[rows, code].any()]
         for group in [(code,) for code in present] if by_class else [tuple(present)] * bool(present):
             sizes = counts[np.ix_(rows, group)].sum(axis=1)
@@ -245,10 +247,10 @@ def read_drawing(folder: Path) -> Drawing:
     return drawing
 
 
-def _regions(patches: PatchSet) -> dict[str | None, list[int]]:
+def _by_region(regions: Sequence[str | None]) -> dict[str | None, list[int]]:
     """Positions of the patches by region, in the order of the regions' names."""
     rows: dict[str | None, list[int]] = {}
-    for number, region in enumerate(patches.regions):
+    for number, region in enumerate(regions):
         rows.setdefault(region, []).append(number)
     return dict(sorted(rows.items(), key=lambda item: item[0] or ""))
 

@@ -53,6 +53,15 @@ def test_strata_are_regions_and_on_request_their_classes_and_points_lie_in_them(
     assert sum(stratum.pixels for stratum in drawing.strata) == sum(patch.high.size for patch in patches.values())
 
 
+def test_regions_that_file_names_do_not_tell_can_be_told(small_root):
+    told = ["north", "south", "north", "north", "south"]
+    drawing = drawing_of(small_root, regions=told)
+    ids = Archive.open(small_root).labelled("validation").ids
+    assert [(s.region, s.pixels, s.points) for s in drawing.strata] == [("north", 768, 20), ("south", 512, 20)]
+    assert all(drawing.strata[point.stratum].region == told[ids.index(point.patch)] for point in drawing.points)
+    assert [stratum.region for stratum in drawing_of(small_root).strata] == [None]
+
+
 def test_the_same_seed_draws_the_same_points_and_another_one_others(small_root):
     first, again, other = (drawing_of(small_root, seed=seed) for seed in (3, 3, 4))
     assert first == again
