@@ -17,9 +17,10 @@ A mean of ratios has the mean of their z / X; so covariances between classes are
 Intervals do not rest on that error alone: where every judged point of a large stratum is a hit, its s_h is 0, and R plus or
 minus twice the error misses the truth far too often. They are beta intervals, as Clopper and Pearson's of a single
 proportion, at an effective sample size (Korn and Graubard, Survey Methodology 24, 1998, 193-201). R and V are computed once
-with one more miss, for the lower end, and once with one more hit, for the upper end; that one point is shared equally
-by the strata in which it might have been found, as Tiwari, Clegg and Zou (Statistical Methods in Medical Research 15, 2006,
-547-569) do for weighted sums of rare counts. In a single stratum that is exactly Clopper and Pearson's interval. In a mean
+with one more miss, for the lower end, and once with one more hit, for the upper end. That one point is shared by the strata
+in which it might have been found, in proportion to their pixels; Tiwari, Clegg and Zou (Statistical Methods in Medical
+Research 15, 2006, 547-569) share it equally for weighted sums of rare counts, which is too little where one stratum outweighs
+the others. In a single stratum that is exactly Clopper and Pearson's interval. In a mean
 of K ratios each one gets 1 / sqrt(K) of a point, as standard errors of K ratios add up in squares too; a Kth part is too
 little, since ratios of few points are biased, and in a mean all their biases add up.
 ``tests/test_estimators.py`` measures how often they hold the truth.
@@ -123,7 +124,7 @@ def _mean_ratio(
 
     def one_point(possible: NDArray[np.bool_]) -> Floats:
         """Over the strata where it may be, less what of them has been seen, and over the components, (..., H, C)."""
-        places = possible & counted[..., np.newaxis] & known[..., np.newaxis, :]
+        places = (possible & known[..., np.newaxis, :]) * strata.sizes[..., np.newaxis]
         shares = places / np.maximum(places.sum(axis=-2, keepdims=True), 1) * strata.unseen[..., np.newaxis]
         added: Floats = shares / np.sqrt(np.maximum(known.sum(axis=-1), 1))[..., np.newaxis, np.newaxis]
         return added

@@ -92,6 +92,7 @@ def draw_points(
     run = None if what == LABELS else _run(what, split, submissions)
     archive = open_archive(data, terminal)
     patches, codes, subject = _labels(archive, split or "test") if run is None else _maps(archive, run)
+    regions = {record.id: name for name, records in archive.regions(subject.split).items() for record in records}
     with terminal.progress():
         drawing = draw(
             patches,
@@ -100,6 +101,7 @@ def draw_points(
             points=points,
             by_class=by_class,
             seed=seed,
+            regions=[regions.get(patch_id) for patch_id in patches.ids],
             workers=workers or cores(),
             progress=lambda done, total: terminal.advance("reading labels", done, total),
         )
