@@ -19,8 +19,8 @@ minus twice the error misses the truth far too often. They are beta intervals, a
 proportion, at an effective sample size (Korn and Graubard, Survey Methodology 24, 1998, 193-201). R and V are computed once
 with one more miss, for the lower end, and once with one more hit, for the upper end. That one point is shared by the strata
 in which it might have been found, in proportion to their pixels; Tiwari, Clegg and Zou (Statistical Methods in Medical
-Research 15, 2006, 547-569) share it equally for weighted sums of rare counts, which is too little where one stratum outweighs
-the others. In a single stratum the interval is exactly Clopper and Pearson's. In a mean of K ratios each one gets
+Research 15, 2006, 547-569) share it equally for weighted sums of rare counts, which is too little where one stratum
+outweighs the others. In a single stratum the interval is exactly Clopper and Pearson's. In a mean of K ratios each one gets
 1 / sqrt(K) of a point, as standard errors of K ratios add up in squares too; a Kth part is too little, since ratios of few
 points are biased, and in a mean all their biases add up.
 ``tests/test_estimators.py`` measures how often they hold the truth.
