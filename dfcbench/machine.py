@@ -12,7 +12,7 @@ from pathlib import Path
 from dfcbench import __version__
 from dfcbench.errors import UsageError
 
-_SOFTWARE = ("mlflow", "numba", "numpy", "rasterio", "scikit-learn", "scikit-learn-intelex", "torch")
+_SOFTWARE = ("mlflow", "numba", "numpy", "rasterio", "scikit-image", "scikit-learn", "scikit-learn-intelex", "torch")
 
 
 def resolve_device(device: str) -> str:

@@ -6,33 +6,28 @@ water mask as well. Not published, and therefore parameters: which confidence is
 levels, offsets and grey range of texture, and what the mask does where it sees no water.
 
 ``refinement`` refines labels, ``forest_labels`` does so patch by patch, ``forest_sampling`` draws, ``forests`` grows and
-votes, ``features`` computes.
+votes, ``committee`` keeps them, ``features`` computes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
-from importlib import metadata
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, cast
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, BeforeValidator, model_validator
 
 from dfcbench.errors import DataError
-from dfcbench.method import Contest, Field, Method, Needs, Params, PatchSet, Prediction, RunContext
+from dfcbench.method import Contest, Field, Needs, PatchSet, Prediction, RunContext
 from dfcbench.scheme import SCORED, SCORED_NAMES
 
 from .channels import split_names
-from .forests import EngineName, Growing, Member, checkpoint, grow_all, votes
-from .windows import Side
+from .committee import CleaningParams, ForestCommittee, ForestParams, TextureParams
+from .forests import Member, grow_all, votes
 
 if TYPE_CHECKING:
     from .features.stack import Stack
-    from .forest_sampling import Population
-    from .forest_trees import Trees
 
 _WATER = SCORED_NAMES.index("Water")
 
@@ -46,7 +41,7 @@ def _check_classes(names: tuple[str, ...]) -> tuple[str, ...]:
 ClassNames = Annotated[tuple[str, ...], BeforeValidator(split_names), AfterValidator(_check_classes)]
 
 
-class AntoniaParams(Params):
+class AntoniaParams(ForestParams, CleaningParams, TextureParams):
     """Defaults are the published constants where there are any."""
 
     experiment: Literal[1, 2, 3, 4] = Field(
@@ -61,28 +56,10 @@ class AntoniaParams(Params):
         "overwrites",
         description="Water where the mask says so; decides: and nowhere else, where the next probable class stands",
     )
-    trees: int = Field(10, ge=1, description="trees of a forest")
-    max_depth: int = Field(60, ge=1, description="of a tree")
-    min_samples: int = Field(1000, ge=1, description="a node with fewer samples is not split")
-    draw: int = Field(40_000_000, ge=1, description="pixels drawn for each forest; all there are, if fewer")
-    engine: EngineName = Field(
-        "auto",
-        validate_default=True,
-        description="what grows the forests; auto: sklearnex (scikit-learn-intelex) where it is installed",
-    )
     excluded: ClassNames = Field(
         ("Wetlands", "Grassland"),
         description="classes whose HR labels are not used beside refined LR ones, joined by commas",
     )
-    clusters: int = Field(5, ge=2, description="of Shrubland, the barest of which becomes Barren")
-    water_pixels: int = Field(1, ge=1, description="LR Water pixels that make the Savanna of a patch Wetlands")
-    confidence: float = Field(0.5, ge=0, le=1, description="least probability of samples added to Wetlands, Grassland")
-    texture_window: Side = Field(13, ge=3, description="side of the texture window in pixels, odd")
-    texture_levels: int = Field(32, ge=2, le=256, description="grey levels of texture")
-    texture_offsets: tuple[tuple[int, int], ...] = Field(
-        ((0, 1),), min_length=1, description="(rows, columns) between the pixels of a pair; several are averaged"
-    )
-    texture_grey_maximum: float = Field(0.3, gt=0, description="reflectance of the brightest grey level")
 
     @model_validator(mode="after")
     def _someone_votes(self) -> Self:
@@ -91,7 +68,7 @@ class AntoniaParams(Params):
         return self
 
 
-class Antonia(Method):
+class Antonia(ForestCommittee):
     """Track 2 winner: random forests on 24 or 36 features, from HR labels and refined LR labels, with a water mask."""
 
     name = "antonia"
@@ -110,7 +87,6 @@ class Antonia(Method):
         },
     }
     params: AntoniaParams
-    _read: Callable[[str], Trees]
 
     def requires(self) -> Needs:
         """Experiment 1 never looks at the scored images."""
@@ -123,7 +99,7 @@ class Antonia(Method):
 
         params = self.params
         self._tell(run)
-        growing = self._growing(run)
+        growing = params.growing(run)
         refining, target = None, None
         if params.experiment > 1:
             codes = tuple(c.code for c in SCORED if c.name in params.excluded)
@@ -140,12 +116,8 @@ class Antonia(Method):
         for kind, features in (("main", self._stack()), ("water", Stack())):
             members = [member for member in self.members_ if member.kind == kind]
             grow_all(members, population, params.draw, features, growing, run)
-
-        def read(name: str) -> Trees:
-            return cast("Trees", run.load_checkpoint(checkpoint(name)))
-
-        self._read = read
-        self._record(population, run)
+        self.keep_forests_of(run)
+        self.record_forests(population, params, run)
 
     def predict(self, patches: PatchSet, run: RunContext) -> Iterator[Prediction]:
         """The vote of each patch, (8, H, W); under the mask the water forests' own vote stands."""
@@ -154,20 +126,6 @@ class Antonia(Method):
             if "water" in voted:
                 p = with_water(p, voted["water"], decides=self.params.water_mask == "decides")
             yield Prediction(patch.id, p)
-
-    def save(self, folder: Path) -> None:
-        """One file per forest, ``<name>.npz``, beside what every method keeps."""
-        for member in self.members_:
-            self._read(member.name).save(folder / f"{member.name}.npz")
-        super().save(folder)
-        self._read = partial(_read_from, folder)
-
-    def load(self, folder: Path) -> None:
-        """Restore what ``save`` kept; forests are read when they vote."""
-        super().load(folder)
-        for member in self.members_:
-            _read_from(folder, member.name)
-        self._read = partial(_read_from, folder)
 
     def _committee(self) -> list[Member]:
         params = self.params
@@ -182,19 +140,10 @@ class Antonia(Method):
             members += [Member(f"water-{i}", "water", i % 2 == 0) for i in range(params.water_forests)]
         return members
 
-    def _growing(self, run: RunContext) -> Growing:
-        params = self.params
-        return Growing(params.engine, params.trees, params.max_depth, params.min_samples, run.workers)
-
     def _stack(self) -> Stack:
-        from .features.stack import Stack, Texture
+        from .features.stack import Stack
 
-        params = self.params
-        if params.experiment < 3:
-            return Stack()
-        return Stack(
-            Texture(params.texture_window, params.texture_levels, params.texture_offsets, params.texture_grey_maximum)
-        )
+        return Stack() if self.params.experiment < 3 else self.params.textured()
 
     def _tell(self, run: RunContext) -> None:
         params = self.params
@@ -206,20 +155,6 @@ class Antonia(Method):
         ]
         if changed:
             run.message(f"antonia: other than published: {', '.join(changed)}.")
-
-    def _record(self, population: Population, run: RunContext) -> None:
-        """Leaves forests.json with the submission: engine, its version, training pixels by class, nodes by forest."""
-        import json
-
-        package = {"sklearn": "scikit-learn", "sklearnex": "scikit-learn-intelex"}[self.params.engine]
-        record = {
-            "engine": self.params.engine,
-            "version": metadata.version(package),
-            "rows": min(self.params.draw, population.pixels),
-            "training_pixels": dict(zip(SCORED_NAMES, population.counts.sum(axis=0).tolist(), strict=True)),
-            "nodes": {member.name: int(self._read(member.name).link.size) for member in self.members_},
-        }
-        run.artifact("forests.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 def with_water(p: NDArray[np.float32], water: NDArray[np.float32], *, decides: bool = False) -> NDArray[np.float32]:
@@ -240,9 +175,3 @@ def with_water(p: NDArray[np.float32], water: NDArray[np.float32], *, decides: b
         others = np.where(nothing, water, others / np.maximum(others.sum(axis=0), np.finfo(np.float32).tiny))
         out = np.where(dry, others, out)
     return out
-
-
-def _read_from(folder: Path, name: str) -> Trees:
-    from .forest_trees import Trees
-
-    return Trees.load(folder / f"{name}.npz")

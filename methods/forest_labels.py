@@ -1,4 +1,5 @@
-"""Training labels of the forests, patch by patch: the reference of validation, and refined low-resolution labels.
+"""Training labels of the forests, patch by patch: the reference of validation, where there is one, and refined
+low-resolution labels.
 
 ``refinement`` says what is done and why; here it is done in streams over the patches. What a killed run has done of it
 is done again, to the same end, unless all of it was done.
@@ -31,7 +32,10 @@ _SHRUBLAND_SAMPLES = 100_000
 
 @dataclass(frozen=True)
 class Refining:
-    """How low-resolution labels are refined; ``rows`` is the draw of the forest of step 3."""
+    """How low-resolution labels are refined; ``rows`` is the draw of the forest of step 3.
+
+    barren_within_shrubland: whether p(HR | LR) says what step 1 is built on, see ``refinement.barren_within_shrubland``.
+    """
 
     clusters: int
     water_pixels: int
@@ -39,10 +43,11 @@ class Refining:
     rows: int
     excluded: tuple[int, ...]
     growing: Growing
+    barren_within_shrubland: bool = True
 
 
 def training_labels(
-    labelled: LabelledPatchSet,
+    labelled: LabelledPatchSet | None,
     target: PatchSet | None,
     refining: Refining | None,
     plain: Features,
@@ -50,19 +55,22 @@ def training_labels(
 ) -> Population:
     """All training pixels: the reference, and with ``refining`` the refined low-resolution labels of ``target``.
 
+    ``labelled`` is None on Track 1, which shows no reference.
+
     ``plain`` computes the features without texture, the same for every experiment, so that their labels are the same.
     """
-    sets: Sequence[PatchSet] = (labelled,) if target is None else (labelled, target)
+    sets: Sequence[PatchSet] = [patches for patches in (labelled, target) if patches is not None]
     population = Population(run.scratch / "labels.bin", sets)
     if run.load_checkpoint(_KEPT) is not None:
         population.recount()
         return population
-    first = len(labelled)
+    first = 0 if labelled is None else len(labelled)
     if refining is not None and target is not None:
         _refine(population, slice(first, len(population)), target, refining, plain, run)
     lacking = population.counts.sum(axis=0) == 0
     excluded = () if refining is None else refining.excluded
     for index in range(first):
+        assert labelled is not None
         labels = scored_index(labelled[index].high)
         for code in excluded:
             if not lacking[SCORED_CODES.index(code)]:
@@ -71,7 +79,7 @@ def training_labels(
     for code in excluded:
         if lacking[SCORED_CODES.index(code)]:
             run.message(
-                f"antonia: refined low-resolution labels hold no {NAMES[code]}, so the reference's {NAMES[code]} of "
+                f"labels: refined low-resolution labels hold no {NAMES[code]}, so the reference's {NAMES[code]} of "
                 "validation are used after all."
             )
     population.flush()
@@ -87,13 +95,17 @@ def _refine(
     The forest of step 3 weights its classes: it is to tell what a sample looks like, not how frequent its class is, and
     Savanna by the water can be a thousandth of all samples.
     """
-    clusters = _shrubland(target, refining, plain, run)
+    clusters = _shrubland(target, refining, plain, run) if refining.barren_within_shrubland else None
+    without_barren = refinement.without_barren
+    if clusters is None and (not part.start or not refining.barren_within_shrubland):
+        # Nothing takes the place of low-resolution Barren, neither out of Shrubland nor out of a reference.
+        without_barren = _as_it_is
     barren = SCORED_CODES.index(refinement.BARREN)
 
     def refined(i: int) -> tuple[NDArray[np.uint8], int]:
         patch = target[i]
         low = patch.low
-        codes, added = refinement.without_savanna(refinement.without_barren(low), refining.water_pixels)
+        codes, added = refinement.without_savanna(without_barren(low), refining.water_pixels)
         labels = scored_index(codes)
         shrubs = low == refinement.SHRUBLAND
         if clusters is not None and shrubs.any():
@@ -131,8 +143,12 @@ def _refine(
     for code in (refinement.WETLANDS, refinement.GRASSLAND):
         k = SCORED_CODES.index(code)
         run.message(
-            f"antonia: of the {NAMES[code]} of patches with Savanna, {after[k]} of {before[k]} samples are kept."
+            f"labels: of the {NAMES[code]} of patches with Savanna, {after[k]} of {before[k]} samples are kept."
         )
+
+
+def _as_it_is(low: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return low
 
 
 def _shrubland(

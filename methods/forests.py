@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator
 
-from dfcbench.method import Patch, RunContext
+from dfcbench.method import Field, Params, Patch, RunContext
 from dfcbench.scheme import SCORED_CODES
 
 if TYPE_CHECKING:
@@ -73,6 +73,23 @@ class Growing:
     max_depth: int = 60
     min_samples: int = 1000
     workers: int = 1
+
+
+class GrowingParams(Params):
+    """How a forest of one draw is grown, where a publication does not tell; ``random_forest`` gives the reasons."""
+
+    trees: int = Field(100, ge=1, description="trees of the forest")
+    max_depth: int = Field(60, ge=1, description="of a tree")
+    min_samples: int = Field(100, ge=2, description="a node with fewer samples is not split")
+    engine: EngineName = Field(
+        "auto",
+        validate_default=True,
+        description="what grows the forest; auto: sklearnex (scikit-learn-intelex) where it is installed",
+    )
+
+    def growing(self, workers: int) -> Growing:
+        """The same for ``grow``, in so many threads."""
+        return Growing(self.engine, self.trees, self.max_depth, self.min_samples, workers)
 
 
 @dataclass(frozen=True)

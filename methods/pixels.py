@@ -105,16 +105,19 @@ class SklearnMethod(Method):
 
     def predict(self, patches: PatchSet, run: RunContext) -> Iterator[Prediction]:
         """Probabilities (8, H, W) from a classifier that gives them, else codes (H, W)."""
-        features = self.features()
 
         def one(patch: Patch) -> Prediction:
-            from .features.stack import by_pixel
-
-            x = features(patch)
-            values = self._answer(by_pixel(x))
-            return Prediction(patch.id, np.ascontiguousarray(values.T).reshape(*values.shape[1:], *x.shape[1:]))
+            return Prediction(patch.id, self.mapped(patch))
 
         yield from run.map(one, patches)
+
+    def mapped(self, patch: Patch) -> NDArray[Any]:
+        """Probabilities (8, H, W) or codes (H, W) of one patch."""
+        from .features.stack import by_pixel
+
+        x = self.features()(patch)
+        values = self._answer(by_pixel(x))
+        return np.ascontiguousarray(values.T).reshape(*values.shape[1:], *x.shape[1:])
 
     def _draw(self, contest: Contest, run: RunContext) -> Draw:
         params = self.params

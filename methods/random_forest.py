@@ -13,27 +13,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from dfcbench.method import Field, Needs, RunContext
+from dfcbench.method import Needs, RunContext
 
 from .forest_sampling import CLASSES, Draw
-from .forests import EngineName, Growing, grow
+from .forests import Growing, GrowingParams, grow
 from .pixels import SklearnMethod, SklearnParams
 
 if TYPE_CHECKING:
     from .forest_trees import Trees
 
 
-class RandomForestParams(SklearnParams):
+class RandomForestParams(GrowingParams, SklearnParams):
     """Nothing of this is published."""
-
-    trees: int = Field(100, ge=1, description="trees of the forest")
-    max_depth: int = Field(60, ge=1, description="of a tree")
-    min_samples: int = Field(100, ge=2, description="a node with fewer samples is not split")
-    engine: EngineName = Field(
-        "auto",
-        validate_default=True,
-        description="what grows the forest; auto: sklearnex (scikit-learn-intelex) where it is installed",
-    )
 
 
 class GrownForest:
@@ -65,6 +56,4 @@ class RandomForestMapping(SklearnMethod):
 
     def classifier(self, run: RunContext) -> Any:
         """The forest of the chosen engine."""
-        params = self.params
-        growing = Growing(params.engine, params.trees, params.max_depth, params.min_samples, run.workers)
-        return GrownForest(growing, int(run.generator(self.name).integers(2**31)))
+        return GrownForest(self.params.growing(run.workers), int(run.generator(self.name).integers(2**31)))

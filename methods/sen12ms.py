@@ -9,7 +9,8 @@ which patches are looked at; labels are read of ``CANDIDATES`` times as many as 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,8 @@ from dfcbench.errors import DataError
 from dfcbench.method import Patch, PatchSet, RunContext
 from dfcbench.patches import HOLDOUT_SCENES
 from dfcbench.scheme import SCORED_CODES, scored_index
+
+from .pixel_draw import low
 
 CLASSES = len(SCORED_CODES)
 CANDIDATES = 4
@@ -77,11 +80,13 @@ def spread_over_scenes(patches: PatchSet, n: int, generator: np.random.Generator
     return _in_order(patches, (turns[i][1] for i in first))
 
 
-def label_counts(patches: PatchSet, run: RunContext) -> NDArray[np.int64]:
-    """Pixels by patch and class of the low-resolution labels, (n, 8), columns ``SCORED_CODES``; others do not count."""
+def label_counts(
+    patches: PatchSet, run: RunContext, labels: Callable[[Any], NDArray[np.uint8]] = low
+) -> NDArray[np.int64]:
+    """Pixels by patch and class of the labels, (n, 8), columns ``SCORED_CODES``; others do not count."""
 
     def count(patch: Patch) -> NDArray[np.int64]:
-        counts: NDArray[np.int64] = np.bincount(scored_index(patch.low).ravel(), minlength=256)[:CLASSES]
+        counts: NDArray[np.int64] = np.bincount(scored_index(labels(patch)).ravel(), minlength=256)[:CLASSES]
         return counts
 
     return np.array(list(run.map(count, patches, label="counting labels")), np.int64).reshape(-1, CLASSES)

@@ -7,8 +7,8 @@ inherited. Savanna and Snow/Ice are ignored, as in Robinson et al. 2021, Table I
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +19,13 @@ from dfcbench.scheme import SCORED_CODES, SCORED_NAMES
 
 from .networks.optimisers import OptimiserName, ScheduleName
 from .networks.torch_state import THREADS_TOLD, TRAINING_THREADS
+from .pixel_draw import low
 from .sen12ms import training_and_holdout
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from .networks.data import Reader
+    from .networks.data import Labels, LabelScore, Reader
     from .networks.optimisers import Schedule
 
 _COUNTED_PATCHES = 512
@@ -115,6 +116,7 @@ class TorchMethod(Method):
         "quick": {"steps": 300, "batch": 16, "crop": 64, "validate_every": 50, "validation_patches": 8},
     }
     params: TorchParams
+    weights_: dict[str, NDArray[Any]]
 
     @abstractmethod
     def network(self, channels: int, classes: int) -> nn.Module:
@@ -137,53 +139,93 @@ class TorchMethod(Method):
 
     def fit(self, contest: Contest, run: RunContext) -> None:
         """Leaves ``weights_`` of the best network, and ``moments_`` of the inputs, or None."""
-        from .networks.data import Crops, LabelScore, label_shares, moments
-        from .networks.torch_state import weights_of
+        from .networks.data import LabelScore
+
+        training, holdout = training_and_holdout(contest.training, run.generator("holdout"))
+        holdout = holdout.subset(self.params.validation_patches, run.generator(self.name, "validation"))
+        together = 1 if run.device == "cpu" else _VALIDATED_TOGETHER
+
+        def watched() -> LabelScore | None:
+            return LabelScore(holdout, self._reader(), run, together) if len(holdout) else None
+
+        self.learn(training, low, run, self.name, watched=watched)
+
+    def learn(
+        self,
+        training: PatchSet,
+        labels: Labels,
+        run: RunContext,
+        stage: str,
+        *,
+        before: Self | None = None,
+        watched: Callable[[], LabelScore | None] = lambda: None,
+    ) -> None:
+        """Train on these patches' ``labels``; leaves what ``fit`` does. ``stage`` keeps trainings of one run apart.
+
+        Goes on from the network that another one learned ``before``, with its scaling. ``watched`` gives what validates
+        the network, once its inputs are known; without it the last network stays, not the best.
+        """
+        from .networks.data import Crops, label_shares, moments
+        from .networks.torch_state import weights_of, with_weights
         from .networks.training import train
 
         params = self.params
-        training, holdout = training_and_holdout(contest.training, run.generator("holdout"))
-        holdout = holdout.subset(params.validation_patches, run.generator(self.name, "validation"))
-        shares = label_shares(training.subset(_COUNTED_PATCHES, run.generator(self.name, "labels")), run)
+        shares = label_shares(training.subset(_COUNTED_PATCHES, run.generator(stage, "labels")), run, labels)
         told = ", ".join(f"{name} {100 * share:.1f} %" for name, share in zip(SCORED_NAMES, shares, strict=True))
-        run.message(f"{self.name}: {len(training)} training patches; their labels: {told}")
+        run.message(f"{stage}: {len(training)} training patches; their labels: {told}")
         self.moments_ = None
-        if params.scaling == "moments":
-            self.moments_ = moments(training, self._reader(), run, run.generator(self.name, "moments"))
+        if before is not None:
+            self.moments_ = before.moments_
+        elif params.scaling == "moments":
+            self.moments_ = moments(training, self._reader(), run, run.generator(stage, "moments"))
         read = self._reader()
         network = self._new(run)
-        self.start(network)
-        if params.weights:
-            run.message(f"{self.name}: starts from {params.weights}, content {params.weights_digest}")
-        together = 1 if run.device == "cpu" else _VALIDATED_TOGETHER
+        if before is not None:
+            network = with_weights(network, before.weights_, run.device)
+        else:
+            self.start(network)
+            if params.weights:
+                run.message(f"{stage}: starts from {params.weights}, content {params.weights_digest}")
         trained = train(
             network,
-            Crops(training, read, params.crop, params.batch, params.jitter),
+            Crops(training, read, params.crop, params.batch, params.jitter, labels),
             self._schedule(),
             run,
-            self.name,
-            validate=LabelScore(holdout, read, run, together) if len(holdout) else None,
+            stage,
+            validate=watched(),
             class_weights=self._class_weights(shares),
         )
         self.weights_ = weights_of(trained)
 
     def predict(self, patches: PatchSet, run: RunContext) -> Iterator[Prediction]:
         """Class probabilities of each patch."""
+        from .networks.torch_state import threads
+
+        mapped = self.mapper(run)
+
+        def one(patch: Patch) -> Prediction:
+            return Prediction(patch.id, mapped(patch))
+
+        with threads(1):  # threads over patches scale, threads inside one do not
+            yield from run.map(one, patches)
+
+    def mapper(self, run: RunContext) -> Callable[[Patch], NDArray[np.float32]]:
+        """What gives the class probabilities of a patch, (8, H, W), on the run's device."""
         import torch
 
-        from .networks.torch_state import threads, with_weights
+        from .networks.torch_state import with_weights
 
         read = self._reader()
         network = with_weights(self._new(run), self.weights_, run.device)
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-        def one(patch: Patch) -> Prediction:
+        def mapped(patch: Patch) -> NDArray[np.float32]:
             x = torch.from_numpy(read(patch)[np.newaxis]).to(run.device, memory_format=torch.channels_last)
             with torch.inference_mode():
-                return Prediction(patch.id, network(x)[0].float().softmax(dim=0).cpu().numpy())
+                p: NDArray[np.float32] = network(x)[0].float().softmax(dim=0).cpu().numpy()
+            return p
 
-        with threads(1):  # threads over patches scale, threads inside one do not
-            yield from run.map(one, patches)
+        return mapped
 
     def _reader(self) -> Reader:
         from .networks.data import Reader

@@ -24,6 +24,9 @@ class Patches(list):
         found = super().__getitem__(index)
         return Patches(found) if isinstance(index, slice) else found
 
+    def subset(self, n: int, generator: np.random.Generator) -> Patches:
+        return Patches(self[int(i)] for i in sorted(generator.permutation(len(self))[:n]))
+
 
 def track2(labelled: int = 4, scored: int = 4, size: tuple[int, int] = (40, 40), seed: int = 0) -> SimpleNamespace:
     """A contest of Track 2; its patches look alike in both splits."""
@@ -31,6 +34,12 @@ def track2(labelled: int = 4, scored: int = 4, size: tuple[int, int] = (40, 40),
     for number, patch in enumerate(patches):
         patch.id = f"ROIs0000_{'validation' if number < labelled else 'test'}_0_p{number}"
     return SimpleNamespace(labelled=Patches(patches[:labelled]), target=Patches(patches[labelled:]))
+
+
+def track1(scored: int = 5, size: tuple[int, int] = (40, 40), seed: int = 0) -> SimpleNamespace:
+    """A contest of Track 1, which knows of no labelled patch."""
+    made = make_contest([size] * scored, seed=seed)
+    return SimpleNamespace(split="test", target=Patches(made.target), label_prior=made.label_prior)
 
 
 def plain_patch(name: str, low: np.ndarray, s2: Any = 1000, s1: Any = -12.0) -> FakePatch:

@@ -29,6 +29,7 @@ from dfcbench.patches import PatchSet
 from dfcbench.plan import Plan, resolve_parameters
 from dfcbench.registry import Registry
 from dfcbench.runner import execute
+from dfcbench.states import order
 from dfcbench.threads import Door, in_order
 from tests.conftest import Shell
 from tests.test_runner import Quiet, content
@@ -148,15 +149,19 @@ class Killer(Quiet):
 
 
 def planned(archive: Archive, out: Path, reference: str, door: Door | None = None, **options: Any) -> Plan:
-    loaded = Registry().load(reference)
+    registry = Registry()
+    loaded = registry.load(reference)
     given = options.pop("params", {})
     params, preset = resolve_parameters(loaded.method, given, "quick", demo=False)
     contest = FusionContest(archive, options.pop("track", 1), "test")
     settings: dict[str, Any] = {"seed": 3, "device": "cpu", "workers": 1, **options}
-    return Plan(contest, loaded, params, preset, submissions=out, door=door, overrides=given, **settings)
+    return Plan(
+        contest, loaded, params, preset, submissions=out, registry=registry, door=door, overrides=given, **settings
+    )
 
 
 BAG = {"clusters": 6, "bags": 4, "sweeps": 5}
+FOREST = {"trees": 4, "engine": "sklearn"}
 SMALL: dict[str, tuple[int, dict[str, Any], str]] = {
     "low-resolution-labels": (1, {}, "scoring"),
     "bag": (1, BAG, "sweep 4"),
@@ -176,8 +181,20 @@ SMALL: dict[str, tuple[int, dict[str, Any], str]] = {
         },
         "growing forests",
     ),
+    "pineapples-track1": (
+        1,
+        {"clusters": 6, "cluster_pixels": 500, "words": 6, "topics": 2, "documents": 40, "pixels": 400, **FOREST},
+        "drawing windows",
+    ),
+    "dfchen": (2, {"pixels": 400, **FOREST, "width": 2, "batch": 2, "crop": 16, "steps": 2, "retraining_steps": 1}, ""),
 }
 """Track, parameters, and the work during which a worker is killed; killing one in each would take long."""
+
+
+def whole(plan: Plan, observer: Quiet) -> None:
+    """The runs that it builds upon, and its own."""
+    for each in order(plan):
+        execute(each, observer, keep_probabilities=each is not plan)
 
 
 @pytest.mark.parametrize("method", SMALL)
@@ -188,10 +205,10 @@ def test_a_run_is_the_same_on_1_worker_8_workers_and_a_cluster_that_loses_one(
     alone = planned(small, tmp_path / "alone", method, track=track, params=params)
     threads = planned(small, tmp_path / "threads", method, track=track, params=params, workers=8)
     shared = planned(small, tmp_path / "shared", method, machines.door, track=track, params=params)
-    execute(alone, Quiet())
-    execute(threads, Quiet())
+    whole(alone, Quiet())
+    whole(threads, Quiet())
     killer = Killer(machines, label)
-    execute(shared, killer)
+    whole(shared, killer)
     assert killer.killed or not label, f"no work was called {label!r}: {killer.seen}"
     assert content(threads.folder) == content(alone.folder)
     assert content(shared.folder) == content(alone.folder)

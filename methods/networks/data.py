@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from dfcbench.scheme import SCORED_CODES, scored_index
 from dfcbench.sensors import S1_BANDS, S1_RANGE_DB, SURFACE_BANDS, scale_s1, scale_s2
 from dfcbench.threads import in_order
 
+from ..pixel_draw import low
 from ..sen12ms import label_counts
 from .losses import IGNORED
 from .training import Batch, Score
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 Inputs = Literal["s2", "s1+s2"]
+Labels = Callable[[Any], NDArray[np.uint8]]
+"""Simplified codes (H, W) of a patch, 0 where it has none."""
 CLASSES = len(SCORED_CODES)
 _SAMPLE_PATCHES = 64
 """Patches whose pixels set the mean and deviation of the inputs."""
@@ -75,14 +78,23 @@ def moments(
 
 
 class Crops:
-    """Batches of random square crops, each mirrored or not in either direction, with low-resolution labels as targets.
+    """Batches of random square crops, each mirrored or not in either direction, with the patches' labels as targets.
 
     Patches are drawn with replacement. A patch smaller than the crop is continued by its mirror image, without labels.
     With ``jitter``, every band of a crop gets a gain of its own, log-normal with this deviation.
     """
 
-    def __init__(self, patches: Sequence[Patch], read: Reader, size: int, batch: int, jitter: float = 0.0) -> None:
+    def __init__(
+        self,
+        patches: Sequence[Patch],
+        read: Reader,
+        size: int,
+        batch: int,
+        jitter: float = 0.0,
+        labels: Labels = low,
+    ) -> None:
         self.patches, self.read, self.size, self.batch, self.jitter = patches, read, size, batch, jitter
+        self.labels = labels
 
     def __call__(self, step: int, generator: np.random.Generator) -> Batch:
         """A batch of the step, drawn by ``generator``: inputs (N, C, S, S), indices (N, S, S) with 255 for no label."""
@@ -90,14 +102,14 @@ class Crops:
         targets = np.full((self.batch, self.size, self.size), IGNORED, np.uint8)
         for n, index in enumerate(generator.integers(len(self.patches), size=self.batch)):
             patch = self.patches[int(index)]
-            low = patch.low
+            codes = self.labels(patch)
             down, right, vertical, horizontal = generator.random(4)
-            window = (self._span(low.shape[0], down), self._span(low.shape[1], right))
+            window = (self._span(codes.shape[0], down), self._span(codes.shape[1], right))
             flip = (slice(None, None, -1 if vertical < 0.5 else 1), slice(None, None, -1 if horizontal < 0.5 else 1))
             gains = None
             if self.jitter:
                 gains = np.exp(self.jitter * generator.standard_normal(self.read.channels, np.float32))
-            x, y = self.read(patch, window, gains), scored_index(low[window])
+            x, y = self.read(patch, window, gains), scored_index(codes[window])
             height, width = y.shape
             missing = ((0, self.size - height), (0, self.size - width))
             inputs[n] = np.pad(x, ((0, 0), *missing), mode="symmetric")[:, *flip]
@@ -109,16 +121,16 @@ class Crops:
         return slice(start, start + self.size)
 
 
-def label_shares(patches: PatchSet, run: RunContext) -> NDArray[np.float64]:
+def label_shares(patches: PatchSet, run: RunContext, labels: Labels = low) -> NDArray[np.float64]:
     """Share of each scored class among the labelled pixels of these patches, (8,).
 
     Raises DataError if no pixel has a label of a scored class.
     """
-    total = label_counts(patches, run).sum(axis=0)
+    total = label_counts(patches, run, labels).sum(axis=0)
     if not total.any():
         raise DataError(
-            f"none of {len(patches)} training patches has a low-resolution label of a scored class; there is nothing to "
-            "learn. `dfcbench data verify` tells what is wrong with their lc files."
+            f"none of {len(patches)} training patches has a label of a scored class; there is nothing to learn. "
+            "`dfcbench data verify` tells what is wrong with their label files."
         )
     shares: NDArray[np.float64] = total / total.sum()
     return shares

@@ -41,9 +41,20 @@ test_neural_smoothing_of_validation = contract_tests(
 test_final_ensemble = contract_tests("final-ensemble", approaches="low-resolution-labels,bag", shares=[0.5, 1.0])
 test_antonia = contract_tests("antonia", forests_weighted=2, forests_unweighted=2, water_forests=2, trees=3, draw=5000)
 test_antonia_1 = contract_tests("antonia", experiment=1, forests_weighted=2, forests_unweighted=0, trees=3, draw=5000)
+test_antonia_track1 = contract_tests(
+    "antonia-track1", forests_weighted=2, forests_unweighted=2, trees=3, draw=5000, min_samples=20
+)
+test_whu_yuxia = contract_tests("whu-yuxia", cnn="low-resolution-labels", trees=5, draw=5000, types=24)
+test_whu_yuxia_without_a_part = contract_tests("whu-yuxia", cnn="none", rules="none", trees=5, draw=5000, types=24)
 test_kmeans = contract_tests("kmeans", inputs="s1+s2")
 test_random_forest = contract_tests("random-forest", indices=True, pixels=10_000, trees=20)
 test_random_forest_of_labelled = contract_tests("random-forest", source="labelled", pixels=10_000, trees=20)
+PINEAPPLES = {"clusters": 16, "cluster_pixels": 4000, "pixels": 4000, "trees": 10}
+test_pineapples_track1 = contract_tests("pineapples-track1", documents=300, words=12, topics=4, **PINEAPPLES)
+test_pineapples_track2 = contract_tests("pineapples-track2", **PINEAPPLES)
+test_dfchen = contract_tests(
+    "dfchen", pixels=4000, trees=10, steps=20, retraining_steps=10, batch=4, crop=32, threads=1
+)
 test_unet = contract_tests("unet", steps=40, width=8, **NETWORK)
 test_deeplabv3 = contract_tests("deeplabv3", inputs="s1+s2", steps=60, learning_rate=3e-3, **NETWORK)
 
