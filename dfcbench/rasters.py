@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import rasterio
 import rasterio.shutil
+import rasterio.warp
 import rasterio.windows
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError
@@ -80,6 +81,13 @@ class Georeference:
         crs = CRS.from_user_input(self.crs) if self.crs else None
         return float(crs.linear_units_factor[1]) if crs is not None and crs.is_projected else None
 
+    def longitude_latitude(self, x: float, y: float) -> tuple[float, float]:
+        """A place in the transform's units in degrees on WGS 84. Raises ValueError without a coordinate system."""
+        if self.crs is None:
+            raise ValueError("Without a coordinate system nothing has a longitude.")
+        longitudes, latitudes = rasterio.warp.transform(CRS.from_user_input(self.crs), CRS.from_epsg(4326), [x], [y])
+        return float(longitudes[0]), float(latitudes[0])
+
     def same_crs(self, other: Georeference) -> bool:
         """Whether both mean one coordinate system, however it is written; two without any do."""
         if self.crs is None or other.crs is None:
@@ -92,8 +100,9 @@ class Georeference:
         x, y = self.corner(row, column)
         return Georeference(self.crs, (a, b, x, d, e, y))
 
-    def corner(self, row: int, column: int) -> tuple[float, float]:
-        """Where the upper left corner of a pixel lies, in the transform's units: east and north."""
+    def corner(self, row: float, column: float) -> tuple[float, float]:
+        """Where the upper left corner of a pixel lies, in the transform's units: east and north; half a pixel on, its
+        middle."""
         a, b, x, d, e, y = self.transform
         return x + column * a + row * b, y + column * d + row * e
 

@@ -147,6 +147,30 @@ def test_boards_and_zips_on_a_full_disk_leave_the_former_ones(here, data, disk):
     told(call("methods", "new", "mine", "--out", disk / "mine.py"), 3, "mine.py")
 
 
+def test_check_points_on_a_full_disk_are_told_by_file_and_drawn_once_there_is_room(here, data, disk):
+    command = (
+        "validate-labels",
+        "draw",
+        "--data",
+        data,
+        "--split",
+        "validation",
+        "--points",
+        8,
+        "--out",
+        disk / "check",
+    )
+    for left in (0, 8_192, 24_576):  # no drawing, no picture, some pictures
+        ballast = fill(disk, left)
+        assert str(disk / "check") in told(call(*command), 3)
+        assert not (disk / "check" / "sheet.csv").exists()
+        ballast.unlink()
+    assert call(*command).code == 0
+    assert call(*command[:-1], here / "check").code == 0
+    files = [path for path in (here / "check").rglob("*") if path.is_file()]
+    assert all((disk / "check" / path.relative_to(here / "check")).read_bytes() == path.read_bytes() for path in files)
+
+
 @pytest.fixture
 def read_only(here: Path, disk: Path) -> Path:
     """A disk that nothing can be written to."""

@@ -151,6 +151,7 @@ def with_commands() -> typer.Typer:
         submission,
         table,
         ui,
+        validate_labels,
     )
 
     return app
