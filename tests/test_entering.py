@@ -211,7 +211,7 @@ def test_a_run_is_packed_checked_scored_and_shown_by_commands(dfcbench: Shell, s
     (run,), _ = find_submissions(dfcbench.folder / "submissions")
     packed = dfcbench("submission", "pack", "low-resolution-labels")
     (made,) = dfcbench.folder.glob("*.zip")
-    assert made.name in packed.stdout
+    assert f"Next: dfcbench submission check {made.name} --track 1 --split test --data FOLDER" in packed.stdout
     checked = dfcbench("submission", "check", made, *common).stdout
     assert "7 maps, nothing to object" in checked
     place = f"--track 1 --split test --data {small_root}"

@@ -19,6 +19,7 @@ from dfcbench.cli.options import (
     SplitOption,
     SubmissionsOption,
     TrackOption,
+    demo_at,
     open_archive,
 )
 from dfcbench.cli.run import cores
@@ -116,9 +117,9 @@ def pack(
             "maps: give the command that made the run again with --if-exists rerun, or mend its method."
         )
     typer.echo(f"{target}: {report.maps} maps, {target.stat().st_size:,} bytes")
-    typer.echo(
-        f"Next: dfcbench submission check {target} --track {chosen.meta['track']} --split {chosen.meta['split']}"
-    )
+    place = [] if demo_at(None) in (None, chosen.meta["data"]["name"]) else ["--data", "FOLDER"]
+    where = ["--track", str(chosen.meta["track"]), "--split", chosen.meta["split"], *place]
+    typer.echo(f"Next: dfcbench submission check {shlex.quote(str(target))} {shlex.join(where)}")
 
 
 @submission_app.command("check", epilog=CHECK_EXAMPLES)
