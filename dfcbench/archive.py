@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import re
+from bisect import bisect
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +33,7 @@ __all__ = [
     "PatchRecord",
     "place_of",
     "region_of",
+    "season_of",
 ]
 
 SPLITS = ("training", "validation", "test", "regional")
@@ -137,6 +139,24 @@ class Archive:
     def has_labels(self, split: str) -> bool:
         """Whether the split is there and every patch of it has high-resolution labels."""
         return split in self.splits and all(LABEL_TOKEN in record.files for record in self.splits[split])
+
+    def regions(self, split: str) -> dict[str, tuple[PatchRecord, ...]]:
+        """Patches of a split by region, in the order of the regions' first ones; empty where the data tell no regions.
+
+        File names tell them in the release by region, the manifest in a demo contest. This is for reports: a patch of a
+        demo contest does not tell its region to a method, since the contest's own patches tell none.
+        Raises DataError if the split is not there.
+        """
+        told = identity.demo_regions(self.root).get(split, [])
+        firsts = [first for first, _ in told]
+        found: dict[str, list[PatchRecord]] = {}
+        for record in self._records(split):
+            name = record.region
+            if name is None and told:
+                name = told[bisect(firsts, int(record.id.rpartition("_p")[2])) - 1][1]
+            if name is not None:
+                found.setdefault(name, []).append(record)
+        return {name: tuple(records) for name, records in found.items()}
 
     def fingerprint(self, split: str) -> str:
         """16 hexadecimal digits that depend on the split's patches and their content, not on place or time."""
@@ -259,8 +279,19 @@ def place_of(file_name: str) -> Place | None:
 
 def region_of(patch_id: str) -> str | None:
     """The region of a patch of the release by region; None of any other, as no other layout tells regions."""
+    name = _regional(patch_id)
+    return name["scene"] if name is not None else None
+
+
+def season_of(patch_id: str) -> str | None:
+    """The season in which a patch of the release by region was seen, such as ``autumn``; None of any other."""
+    name = _regional(patch_id)
+    return name["season"] if name is not None else None
+
+
+def _regional(patch_id: str) -> re.Match[str] | None:
     name = _FILE_NAME.fullmatch(label_name(patch_id)) if patch_id.count("_") >= 2 else None
-    return name["scene"] if name is not None and name["season"] else None
+    return name if name is not None and name["season"] else None
 
 
 def _split(name: re.Match[str]) -> str:

@@ -100,9 +100,14 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
+def json_text(value: Any) -> str:
+    """Indented JSON that is the same, byte for byte, for equal values."""
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` to ``path`` atomically as indented JSON that is the same, byte for byte, for equal values."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+    """Write ``value`` to ``path`` atomically, as ``json_text``."""
+    write_text(path, json_text(value))
 
 
 def remove(path: Path) -> None:

@@ -77,6 +77,22 @@ def demo(root: Path) -> DatasetIdentity | None:
     return DatasetIdentity(f"demo-v{version}-{size}-s{seed}", title, official=False, demo=True)
 
 
+def demo_regions(root: Path) -> dict[str, list[tuple[int, str]]]:
+    """By split, the regions of the demo contest at ``root``: number of the first patch, and name, in ascending order.
+
+    A region lasts to the next one's first patch. Empty if there is no manifest, or it tells no regions.
+    """
+    try:
+        splits = json.loads((root / MANIFEST).read_text("utf-8"))["splits"]
+        found = {
+            str(split): sorted((int(region["first"]), str(region["name"])) for region in entry["regions"])
+            for split, entry in splits.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+    return {split: regions for split, regions in found.items() if regions and regions[0][0] == 0}
+
+
 def unidentified(root: Path, fingerprints: Sequence[str]) -> DatasetIdentity:
     """A data set in the contest's layout that is neither DFC2020 nor the demo; its content is part of its name."""
     content = fingerprints[0]

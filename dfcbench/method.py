@@ -382,6 +382,11 @@ class Method(ABC):
     version: ClassVar[str] = "1"
     needs: ClassVar[Needs] = Needs()
     citation: ClassVar[str] = ""
+    reconstruction: ClassVar[bool] = False
+    """Whether it re-implements an entry of which little is public: faithful to what is known, chosen sensibly elsewhere.
+
+    Boards show that badge, and the paper's tables mark the row. The class docstring then tells, below its summary, what
+    is known and what was chosen; ``citation`` names the source of what is known."""
     Params: ClassVar[type[Params]] = Params
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"published": {}, "quick": {}}
     """Overrides of the parameters' defaults by preset; ``published`` is used on real data, ``quick`` on the demo."""

@@ -17,6 +17,9 @@ from dfcbench.submission import Submission
 
 FILE = Path(__file__).with_name("paper_tables.toml")
 
+REGIONS = "II"
+"""The table of the regions: made of the data's reference, not of runs, so it is none of ``tables``."""
+
 AVERAGE = "average"
 """Key of the average accuracy beside the names of classes."""
 
@@ -26,11 +29,12 @@ _PRESETS = ("published", "quick")
 
 @dataclass(frozen=True)
 class Row:
-    """One approach: the method and parameters that make it, and its entries in published.csv by split.
+    """One approach: the track, method and parameters that make it, and its entries in published.csv by split.
 
-    method: "" where the row is published only, and never run. short: the label where room is scarce. settings: what sets
-    it apart, one cell per column of the table's ``settings``. published: where the paper tells a row's numbers in several
-    places, several entries for a split. protocol, inputs: of these entries; "" for the table's track, and for any.
+    label: no other row of the table has it. method: "" where the row is published only, and never run. short: the label
+    where room is scarce. settings: what sets it apart, one cell per column of the table's ``settings``. published: where
+    the paper tells a row's numbers in several places, several entries for a split. protocol, inputs: of these entries; ""
+    for the row's track, and for any.
     """
 
     label: str
@@ -42,11 +46,12 @@ class Row:
     settings: tuple[str, ...] = ()
     protocol: str = ""
     inputs: str = ""
+    track: int = 1
 
 
 @dataclass(frozen=True)
 class PaperTable:
-    """A table of the paper. ``settings``: titles of their columns.
+    """A table of the paper that is made of runs. ``settings``: titles of their columns.
 
     classes: whether it tells each class, in a line of its own; ``across``: in a column of its own instead, with a line
     for each approach. notes: sentences about what is published.
@@ -54,7 +59,6 @@ class PaperTable:
 
     name: str
     title: str
-    track: int
     splits: tuple[str, ...]
     classes: bool
     rows: tuple[Row, ...]
@@ -67,13 +71,15 @@ class PaperTable:
 class Measured:
     """What finished runs say of a row and split: mean over ``seeds`` by class name and AVERAGE; their preset.
 
-    former: whether the preset has had other values, or the method another version, since.
+    former: whether the preset has had other values, or the method another version, since. reconstruction: whether the
+    method re-implements an entry of which little is public.
     """
 
     values: Mapping[str, float | None]
     seeds: int
     preset: str
     former: bool = False
+    reconstruction: bool = False
 
 
 IsFormer = Callable[[Submission, Mapping[str, Any]], bool]
@@ -81,7 +87,7 @@ IsFormer = Callable[[Submission, Mapping[str, Any]], bool]
 
 
 def tables(path: Path = FILE) -> dict[str, PaperTable]:
-    """All tables by their number in the paper."""
+    """All tables that are made of runs, by their number in the paper."""
     found = {}
     for name, entry in tomllib.loads(path.read_text(encoding="utf-8")).items():
         splits = tuple(entry["splits"])
@@ -96,13 +102,13 @@ def tables(path: Path = FILE) -> dict[str, PaperTable]:
                 settings=tuple(row.get("settings", ())),
                 protocol=row.get("protocol", ""),
                 inputs=row.get("inputs", ""),
+                track=row.get("track", entry.get("track", 1)),
             )
             for row in entry["rows"]
         )
         found[name] = PaperTable(
             name,
             entry["title"],
-            entry["track"],
             splits,
             entry["classes"],
             rows,
@@ -114,23 +120,21 @@ def tables(path: Path = FILE) -> dict[str, PaperTable]:
 
 
 def table(name: str) -> PaperTable:
-    """The table of that number. Raises UsageError with the known ones."""
+    """The table of runs of that number. Raises UsageError with the known ones."""
     known = tables()
     if name.upper() not in known:
-        raise UsageError(f"Table {name}: there are the tables {', '.join(known)}.")
+        raise UsageError(f"Table {name}: there are the tables {', '.join((REGIONS, *known))}.")
     return known[name.upper()]
 
 
-def published(
-    row: Row, track: int, split: str, results: Sequence[PublishedResult] | None = None
-) -> PublishedResult | None:
+def published(row: Row, split: str, results: Sequence[PublishedResult] | None = None) -> PublishedResult | None:
     """What the paper, or the contest's page, told of a row on a split; None if that is not known.
 
     Of several entries, each number is taken from the first that tells it.
     """
     named = row.published.get(split, ())
     names = (named,) if isinstance(named, str) else named
-    place = (row.protocol or f"track{track}", split)
+    place = (row.protocol or f"track{row.track}", split)
     of_split = [r for r in (load() if results is None else results) if (r.protocol, r.split) == place]
     told = [r for name in names for r in of_split if r.entry == name and row.inputs in ("", r.inputs)]
     if not told:
@@ -142,7 +146,6 @@ def published(
 
 def measured(
     row: Row,
-    track: int,
     split: str,
     data: str,
     submissions: Iterable[Submission],
@@ -158,7 +161,7 @@ def measured(
     for submission in submissions:
         meta = submission.meta
         place = (meta["track"], meta["split"], meta["data"]["name"], meta["method"]["name"])
-        if place != (track, split, data, row.method) or submission.partial or submission.scores is None:
+        if place != (row.track, split, data, row.method) or submission.partial or submission.scores is None:
             continue
         if not _is_of(row, meta):
             continue
@@ -175,7 +178,7 @@ def measured(
     values = {AVERAGE: _mean([s.average_accuracy for s in scores])}
     values |= {name: _mean([s.classes[name].producers_accuracy for s in scores]) for name in SCORED_NAMES}
     former, _, preset, _ = chosen
-    return Measured(values, len(runs), preset, former)
+    return Measured(values, len(runs), preset, former, any(run.reconstruction for run in runs))
 
 
 def cells(paper_table: PaperTable) -> list[tuple[Row, str]]:
@@ -189,10 +192,7 @@ def missing(
     paper_table: PaperTable, data: str, submissions: Sequence[Submission], is_former: IsFormer | None = None
 ) -> list[tuple[Row, str]]:
     """Of ``cells``, those without a finished run, and those whose runs are all ``is_former``."""
-    found = [
-        (row, split, measured(row, paper_table.track, split, data, submissions, is_former))
-        for row, split in cells(paper_table)
-    ]
+    found = [(row, split, measured(row, split, data, submissions, is_former)) for row, split in cells(paper_table)]
     return [(row, split) for row, split, cell in found if cell is None or cell.former]
 
 

@@ -20,7 +20,7 @@ from dfcbench.maps import has_maps, probabilities_path
 from dfcbench.method import Method, Needs, Params, Part
 from dfcbench.registry import Loaded, Registry
 from dfcbench.sealing import levels
-from dfcbench.submission import META, TUNED_BADGE, Submission
+from dfcbench.submission import META, RECONSTRUCTION_BADGE, TUNED_BADGE, Submission
 from dfcbench.threads import Door
 
 Answered = TypeVar("Answered")
@@ -210,12 +210,15 @@ class Plan:
             badges.append("HR labels")
         if self.needs.feedback:
             badges.append(TUNED_BADGE)
+        if self.loaded.method.reconstruction:
+            badges.append(RECONSTRUCTION_BADGE)
         return list(dict.fromkeys(badges))
 
     def _inherited(self, part: Plan | Ready) -> list[str]:
-        """Badges that come with a part; being fitted on another split's images is no matter here."""
+        """Badges that come with a part. Being fitted on another split's images is no matter here; nor is it whether a part
+        re-implements an entry, which says nothing of how this method came about."""
         elsewhere = isinstance(part, Plan) and part.contest.split != self.contest.split
-        badges = [badge for badge in part.badges if not levels.is_badge(badge)]
+        badges = [badge for badge in part.badges if not levels.is_badge(badge) and badge != RECONSTRUCTION_BADGE]
         return [badge for badge in badges if not (elsewhere and badge == "transductive")]
 
     @property
@@ -240,6 +243,7 @@ class Plan:
                 "citation": method.citation,
                 "origin": origin(self.loaded),
                 "source_digest": self.loaded.digest,
+                **({"reconstruction": True} if method.reconstruction else {}),
             },
             "preset": self.preset,
             "parameters": self.parameters,

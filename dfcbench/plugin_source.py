@@ -21,6 +21,8 @@ class Sketch:
     name: str | None = None
     summary: str | None = None
     needs: Needs | None = None
+    reconstruction: bool = False
+    """Whether the class says so itself; a base class may."""
     problem: str | None = None
 
 
@@ -75,10 +77,12 @@ def _parse(file: Path) -> ast.Module:
 def _sketch(node: ast.ClassDef, tree: ast.Module, file: Path) -> Sketch:
     name = _assigned(node, "name")
     docstring = ast.get_docstring(node)
+    reconstruction = _assigned(node, "reconstruction")
     return Sketch(
         name=name.value if isinstance(name, ast.Constant) and isinstance(name.value, str) else None,
         summary=docstring.strip().splitlines()[0] if docstring and docstring.strip() else None,
         needs=_needs(node),
+        reconstruction=isinstance(reconstruction, ast.Constant) and reconstruction.value is True,
         problem=_import_problem(tree, file),
     )
 

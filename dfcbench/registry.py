@@ -227,6 +227,10 @@ def _check_class(cls: object, entry: Entry) -> None:
         raise PluginError(f"{where}: the class calls itself {name!r}; entry point and class must agree on the name.")
     if not isinstance(cls.needs, Needs):
         raise PluginError(f"{where}: {entry.class_name}.needs must be Needs(...), not {cls.needs!r}.")
+    if not isinstance(cls.reconstruction, bool):
+        raise PluginError(
+            f"{where}: {entry.class_name}.reconstruction must be True or False, not {cls.reconstruction!r}."
+        )
     if not (isinstance(cls.Params, type) and issubclass(cls.Params, Params)):
         raise PluginError(f"{where}: {entry.class_name}.Params must be a subclass of dfcbench.method.Params.")
 

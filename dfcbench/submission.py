@@ -41,6 +41,9 @@ FINISHED = "finished"
 TUNED_BADGE = "leaderboard-tuned"
 """Of runs that asked the contest's server for scores of the split that they are scored on."""
 
+RECONSTRUCTION_BADGE = "reconstruction"
+"""Of methods that re-implement an entry of which little is public."""
+
 MAPS_BADGE = "maps only"
 """Of maps that were made elsewhere: nothing is known of how they came about."""
 
@@ -78,7 +81,7 @@ _OPTIONAL: dict[str, Any] = {
     "software": dict,
     "commit": _TEXT_OR_NONE,
     "device": _TEXT_OR_NONE,
-    "method": {"summary": str, "citation": str, "origin": str, "source_digest": _TEXT_OR_NONE},
+    "method": {"summary": str, "citation": str, "origin": str, "source_digest": _TEXT_OR_NONE, "reconstruction": bool},
     "data": {"limit": (int, type(None)), "depends_on": dict},
 }
 """What it may have besides, and is looked at: of these types, as it may come from strangers."""
@@ -132,6 +135,11 @@ class Submission:
         """How the method was kept from what the track hides, ``kernel`` or ``process``; None if it was not."""
         seal = self.meta.get("sealed")
         return seal if isinstance(seal, str) else None
+
+    @property
+    def reconstruction(self) -> bool:
+        """Whether its method re-implements an entry of which little is public; runs that do not say so are of none."""
+        return self.meta["method"].get("reconstruction") is True
 
     @property
     def changes(self) -> str:

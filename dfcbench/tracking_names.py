@@ -108,6 +108,7 @@ def tags(meta: Mapping[str, Any]) -> dict[str, str]:
         "dfcbench.official": data["official"],
         "dfcbench.limit": data.get("limit"),
         "dfcbench.device": meta.get("device"),
+        "dfcbench.reconstruction": method.get("reconstruction"),
         "dfcbench.badges": ", ".join(meta["badges"]) or None,
         "mlflow.source.name": "dfcbench",
         "mlflow.source.type": "LOCAL",

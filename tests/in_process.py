@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dfcbench.cli import board, compare, data, methods, predict, run, submission, table, ui  # noqa: F401  their commands
-from dfcbench.cli.app import Settings, app
+from dfcbench.cli.app import Settings, with_commands
 
 NO_STORE = "sqlite:////dev/null/mlflow.db"
 """A store that is found unusable before MLflow is imported, which takes seconds."""
@@ -49,7 +48,7 @@ def call(*arguments: object, store: str = NO_STORE) -> Outcome:
     try:
         with _own_logging(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
-                app([str(a) for a in arguments])
+                with_commands()([str(a) for a in arguments])
             except SystemExit as end:
                 code = int(end.code or 0)
     finally:

@@ -24,11 +24,15 @@ DOCS = Path(__file__).parent.parent / "docs"
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in sorted(DOCS.glob("*.md"))}
 TESTS = Path(__file__).parent
 
-ASKING = with_predict(
-    "        for patch in patches:\n            yield Prediction(patch.id, patch.low)",
-    name="asking",
-    needs="Needs(labels='low', transductive=True, feedback=True)",
-).replace("self.contest_ = None", "contest.feedback(Prediction(patch.id, patch.low) for patch in contest.target)")
+ASKING = (
+    with_predict(
+        "        for patch in patches:\n            yield Prediction(patch.id, patch.low)",
+        name="asking",
+        needs="Needs(labels='low', transductive=True, feedback=True)",
+    )
+    .replace("    needs =", "    reconstruction = True\n    needs =")
+    .replace("self.contest_ = None", "contest.feedback(Prediction(patch.id, patch.low) for patch in contest.target)")
+)
 
 
 def section(page: str, title: str) -> str:

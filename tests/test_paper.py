@@ -42,12 +42,12 @@ def test_every_published_cell_is_an_entry_of_the_published_results():
         for row in definition.rows:
             assert set(row.published) <= set(row.splits)
             for split in row.published:
-                assert paper.published(row, definition.track, split) is not None, (row.label, split)
+                assert paper.published(row, split) is not None, (row.label, split)
 
 
 def test_published_cells_are_the_papers_numbers():
     cells = {
-        (row.label, split): paper.published(row, 1, split)
+        (row.label, split): paper.published(row, split)
         for row in paper.table("VI").rows
         for split in ("validation", "test")
     }
@@ -66,7 +66,7 @@ def test_an_unknown_table_names_those_that_exist():
 
 
 def test_published_cells_of_track_2_are_the_papers_numbers():
-    cells = {row.label: paper.published(row, 2, "test") for row in paper.table("IX").rows}
+    cells = {row.label: paper.published(row, "test") for row in paper.table("IX").rows}
     assert [round(100 * cells[f"Experiment {i}"].average_accuracy, 2) for i in (1, 2, 4)] == [51.65, 60.41, 61.42]
     assert cells["Experiment 3"].average_accuracy is None
     told = {
@@ -91,11 +91,11 @@ def test_of_several_published_entries_each_number_is_of_the_first_that_tells_it(
     def entry(name: str, average: float | None, **classes: float) -> PublishedResult:
         return PublishedResult("track2", "test", name, "team", "S1", "paper", "", "somewhere", average, classes)
 
-    row = paper.Row("row", "bag", published={"test": ["a", "b"]})
+    row = paper.Row("row", "bag", published={"test": ["a", "b"]}, track=2)
     results = [entry("b", 0.5, Water=0.2, Forest=0.3), entry("a", None, Water=0.9), entry("c", 0.7, Barren=0.1)]
-    found = paper.published(row, 2, "test", results)
+    found = paper.published(row, "test", results)
     assert (found.average_accuracy, found.producers_accuracy) == (0.5, {"Water": 0.9, "Forest": 0.3})
-    assert paper.published(row, 2, "validation", results) is None
+    assert paper.published(row, "validation", results) is None
 
 
 def experiments(tmp_path: Path) -> list[Submission]:
@@ -219,20 +219,20 @@ def test_a_cell_is_the_mean_over_seeds_of_the_runs_that_match(tmp_path):
     assert problems == []
     meta = found[0].meta
     row = paper.Row("Bag", "bag", splits=("test",))
-    cell = paper.measured(row, meta["track"], meta["split"], meta["data"]["name"], found)
+    cell = paper.measured(row, meta["split"], meta["data"]["name"], found)
     assert cell.seeds == 3
     expected = [Scores.of(s.confusion).average_accuracy for s in found]
     assert cell.values[paper.AVERAGE] == pytest.approx(sum(expected) / 3)
     other = paper.Row("Bag", "bag", {"clusters": -1})
-    assert paper.measured(other, meta["track"], meta["split"], meta["data"]["name"], found) is None
-    assert paper.measured(row, meta["track"], meta["split"], "other-data", found) is None
+    assert paper.measured(other, meta["split"], meta["data"]["name"], found) is None
+    assert paper.measured(row, meta["split"], "other-data", found) is None
 
 
 BAG = paper.Row("Bag", "bag", splits=("test",))
 
 
 def said(row: paper.Row, *runs) -> paper.Measured | None:
-    return paper.measured(row, 1, "test", "demo-v2-demo-s0", runs)
+    return paper.measured(row, "test", "demo-v2-demo-s0", runs)
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,7 @@ def test_a_wrong_file_reference_says_what_is_wrong(tmp_path, reference, reason):
         (('name = "majority"', 'name = "two words"'), "letters, digits and hyphens"),
         (('needs = Needs(inputs=frozenset(), labels="low")', "needs = 'all'"), r"must be Needs"),
         (("    Params = MajorityParams\n", "    Params = dict\n"), "Params must be a subclass"),
+        (("    Params = MajorityParams\n", "    reconstruction = 'yes'\n"), "reconstruction must be True or False"),
     ],
 )
 def test_a_class_that_is_no_method_is_refused_with_its_fault(tmp_path, change, reason):

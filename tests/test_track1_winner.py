@@ -87,6 +87,17 @@ def test_the_smoother_sees_11_by_11_pixels_and_no_more():
     assert seen[15:26, 15:26].all()
 
 
+def test_a_start_after_he_carries_the_differences_between_pixels_to_the_end_and_torchs_does_not():
+    import torch
+
+    torch.manual_seed(0)
+    x = torch.randn(4, 12, 24, 24)
+    uniform, he = (smoother(12, 8, initialisation=kind)(x).detach() for kind in ("uniform", "he"))
+    spread = {name: float(y.std(dim=(0, 2, 3)).mean()) for name, y in (("uniform", uniform), ("he", he))}
+    assert spread["uniform"] < 0.05
+    assert 0.3 < spread["he"] < 3
+
+
 def test_the_loss_is_cross_entropy_and_ignores_pixels_without_a_target():
     import torch
 
@@ -177,6 +188,31 @@ def test_smoothing_removes_the_noise_of_the_ensemble(targets):
         noisy = np.take(SCORED_CODES, scene.maps.probabilities(prediction.patch_id).argmax(0))
         assert (noisy == truth).mean() < 0.8
         assert (prediction.labels() == truth).mean() > 0.97
+
+
+def test_quick_comes_nearer_to_the_ensemble_than_large_batches_from_torchs_start_of_as_many_pixels():
+    scene = Scene()
+    quick = NeuralSmoothing.presets["quick"] | {"most_steps": 36, "threads": 1}
+    large = {"most_steps": 4, "chip": 48, "batch": 16, "learning_rate": 4e-3, "threads": 1}
+    pixels = [p["most_steps"] * p["batch"] * p["chip"] ** 2 for p in (quick, large)]
+    assert pixels[0] == pixels[1]
+
+    class Contest:
+        target = scene.target()
+
+    found = []
+    for params in (quick, large):
+        method, run = NeuralSmoothing(SmoothingParams(**params)), RunContext(parts={"ensemble": scene.maps})
+        method.fit(Contest(), run)
+        found.append(
+            np.mean(
+                [
+                    -(scene.maps.probabilities(p.patch_id) * np.log(np.maximum(p.values, 1e-9))).sum(axis=0).mean()
+                    for p in method.predict(scene.patches, run)
+                ]
+            )
+        )
+    assert found[0] < found[1] - 0.1
 
 
 def test_smoothing_fitted_on_validation_is_not_transductive_and_takes_the_network_of_the_run_there(tmp_path):

@@ -74,6 +74,13 @@ def test_schedules_run_from_the_rate_to_their_end(name: Any, rates: list[float])
     assert [schedule.rate_at(step) for step in (0, 50, 100)] == pytest.approx(rates)
 
 
+def test_a_warm_up_rises_evenly_to_the_rate_of_the_schedule_and_changes_nothing_after() -> None:
+    plain, warm = Schedule(100, 0.2), Schedule(100, 0.2, warm_up=9)
+    shares = [warm.rate_at(step) / plain.rate_at(step) for step in range(100)]
+    assert shares[:9] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
+    assert shares[9:] == [1.0] * 91
+
+
 def test_a_factor_reaches_the_parameters_that_it_names_and_no_others() -> None:
     network = nn.ModuleDict({"body": nn.Linear(2, 2), "head": nn.Linear(2, 2)})
     schedule = Schedule(10, 0.5, optimiser="sgd", factors={"head.": 10})

@@ -138,9 +138,25 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
     raise Terminated
 
 
+def with_commands() -> typer.Typer:
+    """The app with every command; each module adds its own as it is imported."""
+    from dfcbench.cli import (  # noqa: F401
+        board,
+        check_method,
+        compare,
+        data,
+        methods,
+        predict,
+        run,
+        submission,
+        table,
+        ui,
+    )
+
+    return app
+
+
 def main() -> None:
     """Entry point of the ``dfcbench`` command."""
-    from dfcbench.cli import board, check_method, compare, data, methods, predict, run, submission, table, ui  # noqa: F401  they add their commands
-
     signal.signal(signal.SIGTERM, _terminate)
-    app()
+    with_commands()()

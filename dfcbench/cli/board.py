@@ -60,7 +60,7 @@ def leaderboard(
     from dfcbench.former import Former
     from dfcbench.leaderboard import build_all
     from dfcbench.report.board import board_heading, board_tables, write_board
-    from dfcbench.report.board_check import Scope, paper_tables, stale_pages
+    from dfcbench.report.board_check import Scope, paper_tables, regions_tables, stale_pages
     from dfcbench.report.tables import show
     from dfcbench.submission import find_submissions
 
@@ -99,7 +99,10 @@ def leaderboard(
             remove(page)
             typer.echo(f"Removed: {page}, the page of a run that is no longer on the board")
         typer.echo()
-    for path, content in paper_tables(out, found, scope, Former(open_registry(None), found)).items():
+    regions, unsound = regions_tables(out, found, scope)
+    for problem in unsound:
+        typer.echo(f"warning: {problem.reason}", err=True)
+    for path, content in (paper_tables(out, found, scope, Former(open_registry(None), found)) | regions).items():
         write_bytes(out / path, content)
         if path.endswith(".md"):
             typer.echo(f"Written: {out / path} and its other forms")
@@ -117,10 +120,12 @@ def _in_scope(submission: Submission, scope: Scope) -> bool:
 def _check(found: list[Submission], chosen: list[Submission], problems: list[Problem], out: Path, scope: Scope) -> None:
     from dfcbench.former import Former
     from dfcbench.leaderboard import build_all
-    from dfcbench.report.board_check import faults, paper_tables, render_boards
+    from dfcbench.report.board_check import faults, paper_tables, regions_tables, render_boards
 
     boards = build_all(chosen)
-    expected = render_boards(boards) | paper_tables(out, found, scope, Former(open_registry(None), found))
+    regions, unsound = regions_tables(out, found, scope)
+    expected = render_boards(boards) | paper_tables(out, found, scope, Former(open_registry(None), found)) | regions
+    problems = [*problems, *unsound]
     wrong = faults(expected, out, scope)
     for fault in wrong:
         typer.echo(f"{fault.kind}: {out / fault.path}")
@@ -129,8 +134,8 @@ def _check(found: list[Submission], chosen: list[Submission], problems: list[Pro
     if wrong or problems:
         advice = "`dfcbench leaderboard` writes them anew; delete what is surplus then."
         typer.echo(
-            f"error: {out}: {len(wrong)} file(s) are not what the submissions say, and {len(problems)} submission(s) are "
-            f"unsound; they are listed above. {advice if wrong else ''}".rstrip(),
+            f"error: {out}: {len(wrong)} file(s) are not what the submissions say, and {len(problems)} submission(s) or "
+            f"record(s) are unsound; they are listed above. {advice if wrong else ''}".rstrip(),
             err=True,
         )
         raise typer.Exit(1)

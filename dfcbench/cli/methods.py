@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
     from dfcbench.method import Needs
+    from dfcbench.plugin_source import Sketch
 
 methods_app = typer.Typer(
     help="List the methods on offer, show one, check one, or write a new one.", rich_markup_mode=None
@@ -34,7 +35,7 @@ def list_methods(context: typer.Context, methods_dir: MethodsDirOption = None) -
 
     registry = open_registry(methods_dir)
     rows = [
-        [entry.name, entry.sketch.summary or "", _needs(entry.sketch.needs), entry.origin]
+        [entry.name, _summary(entry.sketch), _needs(entry.sketch.needs), entry.origin]
         for entry in registry.entries
         if entry.problem is None
     ]
@@ -67,6 +68,10 @@ def show(
     typer.echo(f"{method.name} {method.version}, from {loaded.origin}\n")
     typer.echo(inspect.cleandoc(method.__doc__ or "(no description)") + "\n")
     typer.echo(f"Needs: {_needs(method.needs)}")
+    if method.reconstruction:
+        typer.echo(
+            "Reconstruction: little is public of what it re-implements; above, what is known and what was chosen."
+        )
     if method.citation:
         typer.echo(f"Citation: {method.citation}")
     presets = {name: values for name, values in method.presets.items() if values}
@@ -122,6 +127,11 @@ def _default(field: FieldInfo) -> str:
         return "(from others)"
     value = field.get_default(call_default_factory=True)
     return "" if value is None else str(value)
+
+
+def _summary(sketch: Sketch) -> str:
+    mark = "[reconstruction]" if sketch.reconstruction else ""
+    return f"{sketch.summary or ''} {mark}".strip()
 
 
 def _needs(needs: Needs | None) -> str:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = """Examples:
 
+  dfcbench table II --data /data/DFC_Public_Dataset
+
   dfcbench table VI
 
   dfcbench table VI --run --seed 1
@@ -59,25 +61,30 @@ def table(
     methods_dir: MethodsDirOption = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for the tables' files.")] = LEADERBOARDS,
 ) -> None:
-    """Show one of the paper's tables, or all: what finished runs on one data set measured, beside what was published."""
+    """Show one of the paper's tables, or all: what finished runs on one data set measured, beside what was published.
+
+    Table II tells the regions of the data, from their high-resolution labels.
+    """
     from dfcbench import demo, paper
     from dfcbench.former import Former
     from dfcbench.report.paper_table import paper_table, write_paper_table
     from dfcbench.report.tables import show
     from dfcbench.submission import find_submissions
 
-    known = paper.tables()
-    definitions = list(known.values()) if number.lower() == "all" else [paper.table(number)]
+    every, regions = number.lower() == "all", number.upper() == paper.REGIONS
+    definitions = list(paper.tables().values()) if every else [] if regions else [paper.table(number)]
     terminal = Terminal()
     chosen = device_for(device, scheduler) if run else device
     writable_folder(out)
     archive = None
-    if run or given_data(data) is not None:
+    if run or regions or given_data(data) is not None:
         archive = open_archive(data, terminal)
         name = archive.identity.name
     else:
         name = demo.name()
         terminal.note(f"No --data given: looking up runs on the demo contest ({name}).")
+    if every or regions:
+        _regions(archive, name, terminal, out, workers or cores(), required=regions)
     registry = open_registry(methods_dir)
     failed: list[tuple[str, DataError | UsageError]] = []
     for definition in definitions:
@@ -106,6 +113,33 @@ def table(
         raise type(first)(f"{len(failed)} run(s) left out: {rows}. The first: {first}") from first
 
 
+def _regions(
+    archive: Archive | None, name: str, terminal: Terminal, out: Path, workers: int, *, required: bool
+) -> None:
+    """Table II from the data or, where none were opened, from the record that an earlier one left; unless ``required``,
+    a note where neither tells regions."""
+    from dfcbench.regions import survey
+    from dfcbench.report.regions_table import read_regions, regions_table, write_regions
+    from dfcbench.report.tables import show
+
+    if archive is None:
+        found = read_regions(out, name)
+        if found is None:
+            terminal.note("Left out: Table II, which is made of the data. Make it: dfcbench table II")
+            return
+    else:
+        try:
+            with terminal.progress():
+                found = survey(archive, lambda done, total: terminal.advance("counting", done, total), workers)
+        except DataError as error:
+            if required:
+                raise
+            terminal.note(f"Left out: Table II: {error}")
+            return
+    show(regions_table(found))
+    typer.echo(f"Written: {', '.join(map(str, write_regions(found, out)))}")
+
+
 def _run_missing(
     definition: PaperTable,
     archive: Archive,
@@ -125,14 +159,14 @@ def _run_missing(
     from dfcbench.plan import Plan, resolve_parameters
     from dfcbench.submission import find_submissions
 
-    present = {submission.key for submission in find_submissions(submissions, definition.track)[0]}
+    present = {submission.key for submission in find_submissions(submissions)[0]}
     failed: list[tuple[str, DataError | UsageError]] = []
     for row, split in paper.cells(definition):
         try:
             loaded = registry.load(row.method)
             params, named = resolve_parameters(loaded.method, row.parameters, preset, demo=archive.identity.demo)
             plan = Plan(
-                contest=FusionContest(archive, definition.track, split),
+                contest=FusionContest(archive, row.track, split),
                 loaded=loaded,
                 params=params,
                 preset=named,

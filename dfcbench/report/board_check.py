@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Literal
 
 from dfcbench import paper
+from dfcbench.errors import DataError
 from dfcbench.leaderboard import Leaderboard
 from dfcbench.report.board import render_board
 from dfcbench.report.board_page import is_page_name, page_names
 from dfcbench.report.html import is_own
 from dfcbench.report.paper_table import paper_table, render_paper_table
-from dfcbench.submission import Submission
+from dfcbench.report.regions_table import read_regions, render_regions
+from dfcbench.scheme import SCORED_CODES
+from dfcbench.submission import Problem, Submission
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,46 @@ def paper_tables(
                 table = paper_table(definition, folder.name, submissions, is_former)
                 files |= render_paper_table(table, definition.name, folder.name)
     return files
+
+
+def regions_tables(
+    root: Path, submissions: Sequence[Submission], scope: Scope
+) -> tuple[dict[str, bytes], list[Problem]]:
+    """What the tables of regions beside the boards should hold, made from their records, as the data may be elsewhere.
+
+    A record that cannot be read is a problem; so is one whose pixels of a class are not those of the reference that
+    submissions on the same data were scored with, where these cover all splits of the record.
+    """
+    files: dict[str, bytes] = {}
+    problems: list[Problem] = []
+    if not scope.whole:
+        return files, problems
+    for folder in sorted(path for path in root.glob("*") if path.is_dir() and scope.covers(f"{path.name}/")):
+        try:
+            found = read_regions(root, folder.name)
+        except DataError as error:
+            problems.append(Problem(folder, str(error)))
+            continue
+        if found is None:
+            continue
+        files |= render_regions(found)
+        counts = {split: _reference(submissions, split, digits) for split, digits in found.fingerprints.items()}
+        fault = found.contradicted({split: known for split, known in counts.items() if known is not None})
+        if fault:
+            record = folder / f"table-{paper.REGIONS}.json"
+            advice = "Write it anew with `dfcbench table II`."
+            problems.append(Problem(folder, f"{record}: {fault} in the submissions' reference. {advice}"))
+    return files, problems
+
+
+def _reference(submissions: Sequence[Submission], split: str, fingerprint: str) -> list[int] | None:
+    """Reference pixels by SCORED_CODES of a split, from the first complete run that was scored with it."""
+    for submission in submissions:
+        meta = submission.meta
+        of_split = (meta["split"], meta["data"]["fingerprint"]) == (split, fingerprint)
+        if of_split and not submission.partial and submission.scores is not None:
+            return [int(count) for count in submission.confusion.total[list(SCORED_CODES)].sum(axis=1)]
+    return None
 
 
 def stale_pages(board: Leaderboard, root: Path) -> list[Path]:

@@ -21,7 +21,7 @@ from dfcbench.leaderboard import MAPS_BADGE, Leaderboard
 from dfcbench.report.tables import Cell, Kind, text_of
 from dfcbench.scheme import CLASSES, LandCover
 from dfcbench.sealing.levels import MEANINGS, badge
-from dfcbench.submission import TUNED_BADGE
+from dfcbench.submission import RECONSTRUCTION_BADGE, TUNED_BADGE
 
 _BLUES = ("#f7fbff", "#deebf7", "#c6dbef", "#9ecae1", "#6baed6", "#4292c6", "#2171b5", "#08519c", "#08306b")
 """ColorBrewer's Blues, 9 classes: one hue from light to dark, so that it reads without colour vision and in print."""
@@ -38,6 +38,7 @@ BADGES = {
     "transductive": "fitted on the very images that are scored",
     "HR labels": "learned from high-resolution labels",
     TUNED_BADGE: "used the scores of earlier submissions on the same split",
+    RECONSTRUCTION_BADGE: "re-implements an entry of which little is public; what is not known of it was chosen",
     MAPS_BADGE: "only the maps are known; they were not made here",
     **{badge(level): meaning for level, meaning in MEANINGS.items()},
 }

@@ -10,11 +10,15 @@ from dfcbench.files import write_bytes
 from dfcbench.paper import AVERAGE, IsFormer, Measured, PaperTable, Row, measured, published
 from dfcbench.published import load
 from dfcbench.report.board import CLASS_COLUMNS
+from dfcbench.report.html import BADGES
 from dfcbench.report.tables import Cell, Column, Table, best_in_columns, to_csv, to_latex, to_markdown
 from dfcbench.scheme import SCORED_NAMES
-from dfcbench.submission import Submission
+from dfcbench.submission import RECONSTRUCTION_BADGE, Submission
 
 _AVERAGE_LABEL = "average accuracy"
+
+_MARK = "†"
+_MARK_MEANS = f"{_MARK} Reconstruction: it {BADGES[RECONSTRUCTION_BADGE]}."
 
 
 def paper_table(
@@ -24,13 +28,13 @@ def paper_table(
 
     Where only runs that are ``is_former`` can speak, a note says so. Differences are told only if every run says that
     its data is the official contest's; published cells that nobody told are empty. Best measured values are bold: per
-    column over the approaches, in class tables per line.
+    column over the approaches of a track, in class tables per line. Rows whose runs are reconstructions are marked.
     """
     own = [s for s in submissions if s.meta["data"]["name"] == data]
     official = bool(own) and all(s.meta["data"]["official"] for s in own)
     title = own[0].meta["data"]["title"] if own else data
     runs = {
-        (row.label, split): measured(row, definition.track, split, data, own, is_former)
+        (row.label, split): measured(row, split, data, own, is_former)
         for row in definition.rows
         for split in row.splits
         if row.method
@@ -41,6 +45,8 @@ def paper_table(
         "Published: Robinson et al. 2021 and the contest's results page, on DFC2020; an empty cell could not be found.",
     ]
     notes += [*definition.notes, *_provenance(runs)]
+    if any(run is not None and run.reconstruction for run in runs.values()):
+        notes.append(_MARK_MEANS)
     if definition.across:
         return _across(definition, runs, official, tuple(notes))
     if definition.classes:
@@ -75,14 +81,22 @@ def _by_approach(
         columns += [Column(f"{split}, difference", "percent", f"{split}_difference", "diff.")] if official else []
     rows = []
     for row in definition.rows:
-        cells: list[Cell] = [row.label, *row.settings]
+        cells: list[Cell] = [_marked(row.label, row, runs), *row.settings]
         for split in definition.splits:
             run = runs.get((row.label, split))
-            cells += _cells(run.values[AVERAGE] if run else None, _published(definition, row, split, AVERAGE), official)
+            cells += _cells(run.values[AVERAGE] if run else None, _published(row, split, AVERAGE), official)
         rows.append(tuple(cells))
     step = 3 if official else 2
-    bold = best_in_columns(rows, range(first, len(columns), step))
-    return Table(f"Table {definition.name}. {definition.title}", tuple(columns), tuple(rows), notes=notes, bold=bold)
+    tracks = [row.track for row in definition.rows]
+    bold: frozenset[tuple[int, int]] = frozenset()
+    for track in set(tracks):
+        rivals = [
+            cells if other == track else (None,) * len(columns) for cells, other in zip(rows, tracks, strict=True)
+        ]
+        bold |= best_in_columns(rivals, range(first, len(columns), step))
+    rules = frozenset(number for number in range(1, len(rows)) if tracks[number] != tracks[number - 1])
+    title = f"Table {definition.name}. {definition.title}"
+    return Table(title, tuple(columns), tuple(rows), notes=notes, bold=bold, rules=rules)
 
 
 def _by_class(
@@ -94,10 +108,10 @@ def _by_class(
     names = (*SCORED_NAMES, AVERAGE)
     for row in definition.rows:
         run = runs.get((row.label, split))
-        told = [_published(definition, row, split, name) for name in names]
+        told = [_published(row, split, name) for name in names]
         found = [run.values[name] if run else None for name in names]
         measured_at.append(len(columns))
-        columns.append(Column(row.label, "percent", row.label, row.short))
+        columns.append(Column(_marked(row.label, row, runs), "percent", row.label, _marked(row.short, row, runs)))
         values.append(found)
         if any(value is not None for value in told):
             columns.append(Column(f"{row.label}, published", "percent", short="publ."))
@@ -134,10 +148,12 @@ def _across(
     ours = []
     for row in definition.rows:
         run = runs.get((row.label, split))
-        average = _cells(run.values[AVERAGE] if run else None, _published(definition, row, split, AVERAGE), official)
+        average = _cells(run.values[AVERAGE] if run else None, _published(row, split, AVERAGE), official)
         ours.append(len(rows))
-        rows.append((row.label, *average, *(run.values[name] if run else None for name in SCORED_NAMES)))
-        told = [_published(definition, row, split, name) for name in SCORED_NAMES]
+        rows.append(
+            (_marked(row.label, row, runs), *average, *(run.values[name] if run else None for name in SCORED_NAMES))
+        )
+        told = [_published(row, split, name) for name in SCORED_NAMES]
         if any(value is not None for value in told):
             rows.append((f"{row.label}, published", *(None for _ in average), *told))
     measured_only = [cells if number in ours else (None,) * len(columns) for number, cells in enumerate(rows)]
@@ -145,12 +161,17 @@ def _across(
     return Table(f"Table {definition.name}. {definition.title}", tuple(columns), tuple(rows), notes=notes, bold=bold)
 
 
+def _marked(text: str, row: Row, runs: dict[tuple[str, str], Measured | None]) -> str:
+    own = [run for (label, _), run in runs.items() if label == row.label]
+    return f"{text} {_MARK}" if any(run is not None and run.reconstruction for run in own) else text
+
+
 def _short(split: str) -> str:
     return {"validation": "val."}.get(split, split)
 
 
-def _published(definition: PaperTable, row: Row, split: str, name: str) -> float | None:
-    result = published(row, definition.track, split, load())
+def _published(row: Row, split: str, name: str) -> float | None:
+    result = published(row, split, load())
     if result is None:
         return None
     return result.average_accuracy if name == AVERAGE else result.producers_accuracy.get(name)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-Kind = Literal["text", "count", "percent", "interval"]
+Kind = Literal["text", "count", "number", "percent", "interval"]
 Cell = str | int | float | tuple[float, float] | None
 
 UNDEFINED = "-"
@@ -31,9 +31,10 @@ _ANY_WIDTH = 10_000
 class Column:
     """A column: its title, what its cells are, and how it is called elsewhere.
 
-    kind: ``text``; ``count`` (whole numbers); ``percent`` (fractions, shown times 100 with two decimals); ``interval``
-    (pairs of fractions). name: header in CSV, where an interval becomes two columns. short: title where room is scarce.
-    block: 0 stays at the left of every part when a terminal is too narrow and the table is broken into its blocks.
+    kind: ``text``; ``count`` (whole numbers); ``number`` (shown with two decimals); ``percent`` (fractions, shown times
+    100 with two decimals); ``interval`` (pairs of fractions). name: header in CSV, where an interval becomes two columns.
+    short: title where room is scarce. block: 0 stays at the left of every part when a terminal is too narrow and the table
+    is broken into its blocks.
     """
 
     title: str
@@ -86,6 +87,8 @@ def text_of(cell: Cell, kind: Kind) -> str:
         return f"{100 * cell:.2f}"
     if kind == "interval" and isinstance(cell, tuple):
         return f"{100 * cell[0]:.2f} to {100 * cell[1]:.2f}"
+    if kind == "number" and isinstance(cell, int | float):
+        return f"{cell:,.2f}"
     if kind == "count" and isinstance(cell, int):
         return f"{cell:,}"
     return str(cell)

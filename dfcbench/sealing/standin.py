@@ -203,6 +203,7 @@ def _standin(describer: Describer, about: Message) -> type[Method]:
         "name": entry.name,
         "version": about.text("version"),
         "citation": about.text("citation"),
+        "reconstruction": about.header.get("reconstruction") is True,
         "presets": presets,
         "Params": cast(type[Params], params),
         "__doc__": about.text("summary"),

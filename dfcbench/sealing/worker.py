@@ -94,6 +94,7 @@ class _Worker:
             "version": str(method.version),
             "summary": (method.__doc__ or "").strip(),
             "citation": str(method.citation),
+            "reconstruction": method.reconstruction,
             "presets": {name: dict(values) for name, values in method.presets.items()},
             "fields": fields,
             "beside": [] if file is None or self._entry.module else [p.name for p in registry.beside(file)],

@@ -40,6 +40,8 @@ def identity(subject: Subject) -> None:
         faults.append(f"citation is {kind.citation!r}, not text")
     if not summary(kind):
         faults.append("the class has no docstring, whose first line is the summary")
+    elif kind.reconstruction and len((kind.__doc__ or "").strip().splitlines()) == 1:
+        faults.append("a reconstruction's docstring tells below its summary what is known and what was chosen")
     _tell(faults)
 
 

@@ -23,11 +23,12 @@ class Schedule:
     """How a network is trained.
 
     steps: how many batches. rate: the learning rate at the start; the schedule ``cosine`` lets it fall to 0 along half
-    a cosine, ``poly`` as (1 - step / steps) ** 0.9. momentum: of ``sgd`` and ``rmsprop``. factors: of the learning
-    rate, by the beginning of parameters' names, such as ``{"decoder.": 10}``. validate_every: steps between two
-    validations; 0: none but the last. patience: validations without a better result after which training ends; 0: it
-    does not. best_by: which accuracy tells the best network. max_minutes: after which training ends, those before a
-    kill included; 0: never. mixed: half precision where the device is CUDA. threads: of torch, on the CPU.
+    a cosine, ``poly`` as (1 - step / steps) ** 0.9. warm_up: how many first steps have less, rising evenly to the
+    schedule's rate. momentum: of ``sgd`` and ``rmsprop``. factors: of the learning rate, by the beginning of parameters'
+    names, such as ``{"decoder.": 10}``. validate_every: steps between two validations; 0: none but the last. patience:
+    validations without a better result after which training ends; 0: it does not. best_by: which accuracy tells the best
+    network. max_minutes: after which training ends, those before a kill included; 0: never. mixed: half precision where
+    the device is CUDA. threads: of torch, on the CPU.
     """
 
     steps: int
@@ -36,6 +37,7 @@ class Schedule:
     optimiser: OptimiserName = "adamw"
     momentum: float = 0.9
     schedule: ScheduleName = "cosine"
+    warm_up: int = 0
     factors: Mapping[str, float] = field(default_factory=dict)
     validate_every: int = 0
     patience: int = 0
@@ -46,11 +48,12 @@ class Schedule:
 
     def rate_at(self, step: int) -> float:
         """The learning rate of a step, before factors."""
+        rate = self.rate * min(1.0, (step + 1) / (self.warm_up + 1))
         if self.schedule == "cosine":
-            return self.rate * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+            return rate * 0.5 * (1 + math.cos(math.pi * step / self.steps))
         if self.schedule == "poly":
-            return float(self.rate * (1 - step / self.steps) ** POLY_POWER)
-        return self.rate
+            return float(rate * (1 - step / self.steps) ** POLY_POWER)
+        return rate
 
     def optimiser_of(self, network: nn.Module) -> torch.optim.Optimizer:
         """The optimiser, with a group of parameters for each factor.
