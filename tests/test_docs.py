@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from dfcbench import errors
-from tests import datamaker
+from tests import datamaker, full_size
 from tests.in_process import call
 from tests.plugins import LEARNING, with_predict
 
@@ -237,3 +237,16 @@ def test_the_commands_of_the_real_data_run_on_archives_of_these_names(tmp_path, 
         assert outcome.code == 0, f"{line}\n{outcome.err}"
     assert "validation" in outcome.out + outcome.err
     assert len(list(Path("dfc").rglob("*.tif"))) == 4 * 5
+
+
+def test_the_tables_of_scale_are_those_of_the_kept_measurements():
+    measured = full_size.load(full_size.KEPT)
+    assert measured
+    page = PAGES["scale.md"].splitlines()
+    told = [line for line in page if re.match(r"\| `", line)]
+    rows_of = [
+        make(name, costs) for make in (full_size.time_row, full_size.memory_row) for name, costs in measured.items()
+    ]
+    assert told == rows_of
+    for costs in measured.values():
+        assert [cost.patches for cost in costs] == list(full_size.SIZES)
