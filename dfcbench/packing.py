@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dfcbench.errors import DataError
+from dfcbench.files import cache_directory
 from dfcbench.patches import PatchSet
 from dfcbench.records import MODALITIES
 from dfcbench.threads import Door
@@ -17,6 +18,11 @@ log = logging.getLogger("dfcbench")
 
 _SHARE_OF_FREE_SPACE = 0.25
 """A copy may take this share of what is free where the cache lies, and no more: it is a convenience, not a duty."""
+
+
+def packed_folder(split: str, fingerprint: str, cache: Path | None = None) -> Path:
+    """Where the copy of a split with this fingerprint lies; ``cache`` defaults to the cache folder."""
+    return (cache or cache_directory()) / "packed" / f"{split}-{fingerprint}"
 
 
 def pack_where_it_pays(

@@ -30,7 +30,6 @@ from dfcbench.feedback import Feedback
 from dfcbench.files import (
     TEMPORARY,
     append_lines,
-    cache_directory,
     disk_refuses,
     unwritable,
     writable_folder,
@@ -48,7 +47,7 @@ from dfcbench.maps import (
     write_probabilities,
 )
 from dfcbench.method import FEEDBACK_LIMIT, Method, Prediction, RunContext
-from dfcbench.packing import pack_where_it_pays
+from dfcbench.packing import pack_where_it_pays, packed_folder
 from dfcbench.patches import Patch, PatchSet
 from dfcbench.plan import Plan, Ready
 from dfcbench.records import label_name
@@ -254,11 +253,11 @@ class _Run:
 
     def _packed(self, patches: PatchSet, split: str) -> PatchSet:
         self.observer.stage("pack")
-        name = self.plan.contest.archive.fingerprint(split)
+        fingerprint = self.plan.contest.archive.fingerprint(split)
         with self.timing.stage("pack"):
             return pack_where_it_pays(
                 patches,
-                cache_directory() / "packed" / f"{split}-{name}",
+                packed_folder(split, fingerprint),
                 lambda done, total: self.observer.advance(f"packing {split}", done, total),
                 self.plan.door,
             )

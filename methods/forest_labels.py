@@ -127,7 +127,7 @@ def _refine(
 
     def filtered(i: int) -> NDArray[np.uint8]:
         patch = target[i]
-        labels = population.labels(part.start + i).copy()
+        labels = population.labels(part.start + i)
         of_savanna = patch.low == refinement.SAVANNA
         probabilities = trees.probabilities(plain(patch)[:, of_savanna].T)
         keep = refinement.confident(labels[of_savanna], probabilities, refining.confidence)

@@ -1,8 +1,9 @@
 """Training pixels of the forests: which there are, and draws of them for one forest after the other.
 
-Labels of all training pixels lie in one file of a byte per pixel, memory-mapped; of the images nothing is kept. A draw
-is assembled by going over the patches once: features of a patch are computed, the drawn pixels are taken, the rest is
-forgotten. Several draws share one pass as far as memory allows.
+Labels of all training pixels lie in one file of a byte per pixel, read patch by patch: pages of a mapped file would count as
+the process's memory, 400 MB of them for the contest. Of the images nothing is kept. A draw is assembled by going over the
+patches once: features of a patch are computed, the drawn pixels are taken, the rest is forgotten. Several draws share one
+pass as far as memory allows.
 
 No features are kept between passes. A store of them for the full contest would take 29 GB as float16, to be read again
 for each of 60 draws. Computing them anew takes half a core-hour in all, where growing the forests takes some 16 core-hours
@@ -12,10 +13,10 @@ a store would pay, they share one pass.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +64,7 @@ def shares(n: int, available: NDArray[np.int64], generator: np.random.Generator)
 
 def _fill(path: Path, size: int) -> None:
     """A file of so many pixels without a label. It is written, not stretched: a disk that is too full for it says so now,
-    with an OSError, and not later by ending the process that writes into the mapped file."""
+    with an OSError, before any work."""
     part = bytes([NONE]) * min(size, _WRITTEN_AT_A_TIME)
     with path.open("wb") as file:
         for start in range(0, size, _WRITTEN_AT_A_TIME):
@@ -75,7 +76,8 @@ class Population:
 
     def __init__(self, path: Path, sets: Sequence[PatchSet]) -> None:
         """``path`` is the file of labels; where it is not there or of another size, it begins without any."""
-        self._patches = [(number, patches[i]) for number, patches in enumerate(sets) for i in range(len(patches))]
+        self._sets = tuple(sets)
+        self._firsts = np.cumsum([0, *(len(patches) for patches in sets)])
         shapes = [patches.shapes for patches in sets if len(patches)]
         self._shapes = np.concatenate(shapes) if shapes else np.zeros((0, 2), np.int64)
         self._starts = np.concatenate([[0], np.cumsum(self._shapes.prod(axis=1))])
@@ -84,32 +86,23 @@ class Population:
         if not path.exists() or path.stat().st_size != size:
             _fill(path, size)
         self._path = path
-        self._map_labels()
-
-    def _map_labels(self) -> None:
-        size = int(self._starts[-1])
-        self._labels = np.memmap(self._path, np.uint8, "r+", shape=(size,)) if size else np.zeros(0, np.uint8)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Labels travel by the path of their file."""
-        self.flush()
-        return {name: value for name, value in vars(self).items() if name != "_labels"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._map_labels()
 
     def __len__(self) -> int:
-        return len(self._patches)
+        return int(self._firsts[-1])
+
+    def set_of(self, index: int) -> int:
+        """Which of the sets a patch is of, by its number in the row."""
+        return int(np.searchsorted(self._firsts, index, side="right")) - 1
 
     def patch(self, index: int) -> Patch:
         """A patch by its number in the row."""
-        return self._patches[index][1]
+        number = self.set_of(index)
+        return self._sets[number][index - int(self._firsts[number])]
 
     def labels(self, index: int) -> NDArray[np.uint8]:
-        """Class indices (H, W) of a patch, not to be changed."""
-        labels: NDArray[np.uint8] = self._labels[self._starts[index] : self._starts[index + 1]]
-        return labels.reshape(self._shapes[index])
+        """Class indices (H, W) of a patch, as they are now."""
+        start, end = map(int, self._starts[index : index + 2])
+        return np.fromfile(self._path, np.uint8, end - start, offset=start).reshape(self._shapes[index])
 
     def put(self, index: int, labels: NDArray[np.uint8]) -> None:
         """Give a patch's pixels their class indices. Raises DataError if they are not as many as its images have."""
@@ -118,7 +111,9 @@ class Population:
                 f"{self.patch(index).id}: its labels are {labels.shape} pixels, its images {tuple(self._shapes[index])}. "
                 "`dfcbench data verify` lists such files."
             )
-        self._labels[self._starts[index] : self._starts[index + 1]] = labels.ravel()
+        with self._path.open("r+b") as file:
+            file.seek(int(self._starts[index]))
+            file.write(labels.astype(np.uint8, copy=False).tobytes())
         self.counts[index] = np.bincount(labels.ravel(), minlength=256)[:CLASSES]
 
     def recount(self) -> None:
@@ -128,8 +123,8 @@ class Population:
 
     def flush(self) -> None:
         """Make sure that the labels are on disk."""
-        if isinstance(self._labels, np.memmap):
-            self._labels.flush()
+        with self._path.open("r+b") as file:
+            os.fsync(file.fileno())
 
     @property
     def pixels(self) -> int:
@@ -166,7 +161,7 @@ class Population:
             x = x.reshape(len(x), -1)
             taken = []
             for name, k in zip(names, wanted[:, place], strict=True):
-                own = run.generator("antonia", "draw", name, self._patches[number][0], self.patch(number).id)
+                own = run.generator("antonia", "draw", name, self.set_of(number), self.patch(number).id)
                 chosen = eligible[np.sort(own.choice(len(eligible), size=int(k), replace=False, shuffle=False))]
                 taken.append((x[:, chosen].T, labels[chosen]))
             return taken

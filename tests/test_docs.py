@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from dfcbench import errors
-from tests import datamaker
+from tests import datamaker, full_size
 from tests.in_process import call
 from tests.plugins import LEARNING, with_predict
 
@@ -222,3 +222,31 @@ def test_the_commands_of_the_pages_run_on_the_tiny_demo_contest(tmp_path, monkey
     compared = (tmp_path / "submissions").glob("track1/low-resolution-labels/*/scores.json")
     first, second = (path.read_bytes() for path in compared)
     assert first == second, "as methodology.md says"
+
+
+def test_the_commands_of_the_real_data_run_on_archives_of_these_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source = datamaker.write_contest(tmp_path / "source", validation=2, test=3)
+    for folder in {path.parent for path in source.rglob("*.tif")}:  # s1_validation ... dfc_0
+        shutil.make_archive(folder.name, "zip", folder)
+    shutil.rmtree(source)
+    commands = re.sub(r"(?<= )/data/dfc\b", "dfc", section("data.md", "The contest's data"))
+    (block,) = re.findall(r"```sh\n(.*?)```", commands, re.DOTALL)
+    for line in block.splitlines():
+        outcome = call(*shlex.split(line)[1:])
+        assert outcome.code == 0, f"{line}\n{outcome.err}"
+    assert "validation" in outcome.out + outcome.err
+    assert len(list(Path("dfc").rglob("*.tif"))) == 4 * 5
+
+
+def test_the_tables_of_scale_are_those_of_the_kept_measurements():
+    measured = full_size.load(full_size.KEPT)
+    assert {"bag", "unet", "antonia"} <= measured.keys()
+    page = PAGES["scale.md"].splitlines()
+    told = [line for line in page if re.match(r"\| `", line)]
+    rows_of = [
+        make(name, costs) for make in (full_size.time_row, full_size.memory_row) for name, costs in measured.items()
+    ]
+    assert told == rows_of
+    for costs in measured.values():
+        assert [cost.patches for cost in costs] == list(full_size.SIZES)

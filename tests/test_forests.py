@@ -105,6 +105,16 @@ def test_each_patch_is_read_once_for_draws_that_share_a_pass(tmp_path):
     assert sorted(read) == ["p0", "p1", "p2", "p4"], "p3 has no training pixel"
 
 
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux tells what is mapped")
+def test_labels_take_no_memory_while_they_are_not_looked_at(tmp_path):
+    found = population(tmp_path, COUNTS)
+    found.draw(["a"], 20, places, context(tmp_path))
+    found.recount()
+    assert found.pixels == sum(known for _, known in COUNTS)
+    assert str(tmp_path / "labels.bin") not in Path("/proc/self/maps").read_text()
+    assert not [name for name, value in vars(found).items() if getattr(value, "size", 0) > 8 * (len(COUNTS) + 1)]
+
+
 def test_draws_share_a_pass_as_far_as_memory_allows(monkeypatch):
     monkeypatch.setattr(forest_sampling, "MEMORY", 1000 * 2 * (4 * 3 + 1))
     assert groups(["a", "b", "c", "d", "e"], 1000, 3) == [["a", "b"], ["c", "d"], ["e"]]

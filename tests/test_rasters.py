@@ -71,3 +71,19 @@ def test_nobody_borrows_rasterio_from_the_room_of_rasters() -> None:
                 continue
             found += [f"{path.name}:{node.lineno}: {name}" for name in names & borrowed]
     assert found == []
+
+
+def test_a_map_is_not_written_over_a_file_for_which_gdal_would_list_the_folder(tmp_path, monkeypatch):
+    opened, there = rasters.rasterio.open, []
+
+    def watched(target, *arguments, **options):
+        there.append(Path(target).exists())
+        return opened(target, *arguments, **options)
+
+    monkeypatch.setattr(rasters.rasterio, "open", watched)
+    for value in (1, 2):
+        rasters.write(tmp_path / "map.tif", np.full((4, 4), value, np.uint8))
+    assert there == [False, False]
+    monkeypatch.undo()
+    assert rasters.read(tmp_path / "map.tif").max() == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["map.tif"]
