@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from dfcbench.method import RunContext
+from dfcbench.scheme import SCORED_CODES
 from tests.bag_maker import FakePatch, make_contest
 
 
@@ -76,3 +77,13 @@ class Reporter:
 
 def context(folder: Path, **options: Any) -> RunContext:
     return RunContext(scratch=folder / "scratch", artifacts=folder / "artifacts", **options)
+
+
+def maps(method: Any, patches: Any, run: Any) -> dict[str, np.ndarray]:
+    """What a method predicts, by patch."""
+    return {p.patch_id: p.values for p in method.predict(patches, run)}
+
+
+def labels(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The most probable codes of maps of probabilities."""
+    return {name: np.take(SCORED_CODES, p.argmax(axis=0)) for name, p in found.items()}

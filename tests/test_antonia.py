@@ -20,7 +20,7 @@ from dfcbench_methods.features.stack import PLAIN, TEXTURE, Stack, Texture, by_p
 from tests import datamaker
 from tests.bag_maker import average_accuracy
 from tests.conftest import Shell
-from tests.forest_maker import Killed, Reporter, context, plain_patch, track2
+from tests.forest_maker import Killed, Reporter, context, labels, maps, plain_patch, track2
 
 SMALL: dict[str, Any] = {
     "forests_weighted": 2,
@@ -38,14 +38,6 @@ def fitted(contest: Any, run: Any, **parameters: Any) -> Antonia:
     method = Antonia(Antonia.Params(**{**SMALL, **parameters}))
     method.fit(contest, run)
     return method
-
-
-def maps(method: Antonia, patches: Any, run: Any) -> dict[str, np.ndarray]:
-    return {p.patch_id: p.values for p in method.predict(patches, run)}
-
-
-def labels(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name: np.take(SCORED_CODES, p.argmax(axis=0)) for name, p in found.items()}
 
 
 @pytest.fixture(scope="module")

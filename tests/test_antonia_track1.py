@@ -12,13 +12,13 @@ import pytest
 from pydantic import ValidationError
 
 from dfcbench.errors import DataError
-from dfcbench.scheme import CODES, SCORED_CODES, SCORED_NAMES
+from dfcbench.scheme import CODES, SCORED_NAMES
 from dfcbench.submission import RECONSTRUCTION_BADGE
 from dfcbench_methods.antonia_track1 import AntoniaTrack1
 from dfcbench_methods.refinement import barren_within_shrubland
 from tests import datamaker
 from tests.bag_maker import average_accuracy
-from tests.forest_maker import Killed, Reporter, context, track1
+from tests.forest_maker import Killed, Reporter, context, labels, maps, track1
 from tests.in_process import call
 
 SMALL: dict[str, Any] = {
@@ -36,14 +36,6 @@ def fitted(contest: Any, run: Any, **parameters: Any) -> AntoniaTrack1:
     method = AntoniaTrack1(AntoniaTrack1.Params(**{**SMALL, **parameters}))
     method.fit(contest, run)
     return method
-
-
-def maps(method: AntoniaTrack1, patches: Any, run: Any) -> dict[str, np.ndarray]:
-    return {p.patch_id: p.values for p in method.predict(patches, run)}
-
-
-def labels(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name: np.take(SCORED_CODES, p.argmax(axis=0)) for name, p in found.items()}
 
 
 @pytest.fixture(scope="module")

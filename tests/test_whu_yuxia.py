@@ -15,7 +15,7 @@ from dfcbench.scheme import SCORED_CODES, SCORED_NAMES
 from dfcbench_methods.whu_yuxia import WhuYuxia
 from tests import datamaker
 from tests.bag_maker import average_accuracy
-from tests.forest_maker import Killed, Reporter, context, track1
+from tests.forest_maker import Killed, Reporter, context, labels, maps, track1
 from tests.in_process import call
 
 SMALL: dict[str, Any] = {"trees": 6, "draw": 3000, "types": 24, "superpixel": 16, "cnn": "none", "engine": "sklearn"}
@@ -40,14 +40,6 @@ def fitted(contest: Any, run: Any, **parameters: Any) -> WhuYuxia:
     method = WhuYuxia(WhuYuxia.Params(**{**SMALL, **parameters}))
     method.fit(contest, run)
     return method
-
-
-def maps(method: WhuYuxia, patches: Any, run: Any) -> dict[str, np.ndarray]:
-    return {p.patch_id: p.values for p in method.predict(patches, run)}
-
-
-def labels(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name: np.take(SCORED_CODES, p.argmax(axis=0)) for name, p in found.items()}
 
 
 @pytest.fixture(scope="module")
