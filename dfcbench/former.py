@@ -15,8 +15,9 @@ from dfcbench.submission import Submission
 class Former:
     """Tells whether a run's method, given the same parameters, runs with others today, or in another version.
 
-    Without the run's data: a run on other data is none of a former preset. Where the method, or the run of a part, cannot
-    be found, nothing is said against the run.
+    Without the run's data: a run on other data is none of a former preset. Nor is one whose defaults another machine has
+    settled otherwise, such as the engine of forests. Where the method, or the run of a part, cannot be found, nothing is
+    said against the run.
     """
 
     def __init__(self, registry: Registry, submissions: Iterable[Submission]) -> None:
@@ -37,7 +38,10 @@ class Former:
             params, _ = resolve_parameters(method, given, meta.get("preset"), demo=False)
         except UsageError:  # there is no such preset, or no such parameter, any more
             return True
-        if (method.version, params.model_dump(mode="json")) != (meta["method"]["version"], meta["parameters"]):
+        if method.version != meta["method"]["version"]:
+            return True
+        settled = _settled_here(params)
+        if _without(params.model_dump(mode="json"), settled) != _without(meta["parameters"], settled):
             return True
         parts = _parts(method, params) if depth < MOST_NESTED else {}
         made = {part: self._runs.get(str(key)) for part, key in meta.get("parts", {}).items()}
@@ -54,6 +58,23 @@ class Former:
             except PluginError:
                 self._methods[name] = None
         return self._methods[name]
+
+
+def _settled_here(params: Params) -> frozenset[str]:
+    """Parameters that nobody gave, and whose default each machine settles for itself: an engine that is installed there.
+
+    A run from a machine with another one is no former one for that, and the same boards are built on both.
+    """
+    return frozenset(
+        name
+        for name, field in type(params).model_fields.items()
+        if name not in params.model_fields_set and not field.is_required() and field.default_factory is None
+        if getattr(params, name) != field.default
+    )
+
+
+def _without(parameters: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
+    return {name: value for name, value in parameters.items() if name not in names}
 
 
 def _parts(method: type[Method], params: Params) -> Mapping[str, Part]:

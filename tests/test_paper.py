@@ -19,6 +19,7 @@ from dfcbench.report.paper_table import paper_table, write_paper_table
 from dfcbench.report.tables import to_markdown
 from dfcbench.scoring import Scores
 from dfcbench.submission import Submission, find_submissions, write_scores, write_submission
+from dfcbench_methods import forests
 from dfcbench_methods.antonia import Antonia
 from dfcbench_methods.bag import Bag
 from tests.conftest import Shell
@@ -394,6 +395,18 @@ def test_a_preset_that_is_no_more_is_a_former_one_and_of_an_unknown_method_nothi
     gone, unknown = made_submission(tmp_path, "bag", preset="slow"), made_submission(tmp_path, "of-somebody")
     is_former = Former(Registry(), [gone, unknown])
     assert (is_former(gone, {}), is_former(unknown, {})) == (True, False)
+
+
+def test_the_engine_of_another_machine_makes_no_run_a_former_one(place, monkeypatch):
+    runs = [finished(plan) for plan in asked(monkeypatch, place, "VIII")]
+    is_former = Former(Registry(), runs)
+    here = forests.engine_here()
+    assert {run.meta["parameters"]["engine"] for run in runs} == {here}
+    monkeypatch.setattr(forests, "engine_here", lambda: "sklearn" if here == "sklearnex" else "sklearnex")
+    assert not any(is_former(run, run.meta["overrides"]) for run in runs)
+    assert all(is_former(run, {**run.meta["overrides"], "engine": "sklearn"}) for run in runs) == (here != "sklearn")
+    monkeypatch.setattr(Antonia, "presets", {name: {**values, "trees": 3} for name, values in Antonia.presets.items()})
+    assert all(is_former(run, run.meta["overrides"]) for run in runs)
 
 
 def test_a_row_that_cannot_run_does_not_stop_the_others(tmp_path, small_root, monkeypatch, capsys):
