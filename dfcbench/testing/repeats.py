@@ -58,7 +58,7 @@ def new_process(subject: Subject) -> None:
     run = whole_run(subject)
     if run.done.code:
         raise Fault(f"it ends with exit code {run.done.code}: {run.done.said}")
-    (folder,) = run.submissions.glob(f"track{subject.track}/{subject.kind.name}/*")
+    (folder,) = run.submissions.glob(f"track{subject.track}/{subject.kind.name}/test-*")
     maps: Maps = {}
     for patch in subject.shown():
         values = rasters.read(folder / PREDICTIONS / patch._record.label_name)
