@@ -80,7 +80,12 @@ class DfChenParams(ForestBranchParams):
 
 
 class DfChen(Method):
-    """dfchen, Track 2: forest, k-means and DeepLabv3+ combined, smoothed, retrained on the result (a reconstruction)."""
+    """dfchen, Track 2: forest, k-means and DeepLabv3+ combined, smoothed, retrained on the result (a reconstruction).
+
+    Known: random forests, k-means and DeepLabv3++, with post-processing and retraining. Chosen: forest and network learn
+    from HR labels of validation, k-means takes classes from LR labels of the scored images; a weighted vote combines them;
+    a mean over a small window is the post-processing; the network is retrained on what the combined maps are confident of.
+    """
 
     name = "dfchen"
     reconstruction: ClassVar[bool] = True

@@ -209,7 +209,14 @@ class Pineapples(Method):
 
 
 class PineapplesTrack1(Pineapples):
-    """Pineapples, Track 1: k-means, naive Bayes on centroids, a forest on bags of words and topics (a reconstruction)."""
+    """Pineapples, Track 1: k-means, naive Bayes on centroids, a forest on bags of words and topics (a reconstruction).
+
+    Known: automated label pre-processing; Gaussian naive Bayes on cluster centroids, and classes by k-means; random forests
+    with bag-of-words features and topic vectors; refinement for specific classes. Chosen: all is learned from the scored
+    images and their LR labels; clusters take classes under p(HR | LR), and labels on which they and naive Bayes agree are
+    kept; words are k-means of bands in a window, topics latent Dirichlet allocation of them; a vote each; published
+    thresholds of indices that the training labels bear out.
+    """
 
     name = "pineapples-track1"
     needs: ClassVar[Needs] = Needs(inputs=frozenset({"s1", "s2"}), labels="low", transductive=True, prior=True)
@@ -270,7 +277,11 @@ class PineapplesTrack1(Pineapples):
 
 
 class PineapplesTrack2(Pineapples):
-    """Pineapples, Track 2: k-means, naive Bayes on centroids, a forest on HR labels (a reconstruction)."""
+    """Pineapples, Track 2: k-means, naive Bayes on centroids, a forest on HR labels (a reconstruction).
+
+    Known: as the entry to Track 1, but forests learn from HR labels, without topic vectors and bag-of-words. Chosen: what
+    was chosen there; the forest learns from the HR labels of validation.
+    """
 
     name = "pineapples-track2"
     needs: ClassVar[Needs] = Needs(inputs=frozenset({"s1", "s2"}), labels="high", transductive=True, prior=True)
