@@ -13,13 +13,12 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from io import FileIO
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from dfcbench import rasters
@@ -28,15 +27,12 @@ from dfcbench.contest import ContestView
 from dfcbench.errors import DataError, DfcbenchError, MethodCrash, SubmissionError, UsageError
 from dfcbench.feedback import Feedback
 from dfcbench.files import (
-    TEMPORARY,
     append_lines,
     disk_refuses,
     unwritable,
-    writable_folder,
     write_json,
 )
 from dfcbench.learned import damaged, mark_whole
-from dfcbench.logs import LogFile
 from dfcbench.mapped import MapLedger
 from dfcbench.maps import (
     SubmissionMaps,
@@ -51,6 +47,7 @@ from dfcbench.packing import pack_where_it_pays, packed_folder
 from dfcbench.patches import Patch, PatchSet
 from dfcbench.plan import Plan, Ready
 from dfcbench.records import label_name
+from dfcbench.run_folder import LEDGER, LOG, held, record_failure, set_aside, told_of_the_disk
 from dfcbench.scoring import Confusion, confusion_matrix
 from dfcbench.sealing.engaging import engaged
 from dfcbench.sealing.marks import mark
@@ -62,7 +59,6 @@ from dfcbench.submission import (
     FINISHED,
     FITTED,
     FITTED_MARK,
-    META,
     METRICS,
     Submission,
     write_scores,
@@ -71,10 +67,7 @@ from dfcbench.submission import (
 
 log = logging.getLogger("dfcbench")
 
-LEDGER = "feedback.json"
-"""The server's answers; not set aside when a run starts over, as they were given."""
 TIMING = "timing.json"
-LOG = "run.log"
 MAPPED = "mapped.txt"
 """In ``work/``: checksums of the maps written so far."""
 
@@ -100,6 +93,7 @@ def execute(
     keep_probabilities: bool = False,
     started: Callable[[], None] | None = None,
     illustrate: Callable[[Plan, Submission], None] | None = None,
+    conclude: Callable[[Submission], None] | None = None,
     moved: Callable[[Path], None] | None = None,
 ) -> Submission:
     """Run the plan, or go on with it where it stopped; a finished run is returned as it is unless ``rerun``.
@@ -109,43 +103,40 @@ def execute(
     count, until the new ones are there to take their place, however often the run fails or is broken off.
     The plans that it builds upon must be finished (see ``order``). With ``keep_probabilities``, those that are missing
     are made up for from what was fitted, also of a finished run. ``started`` is called once the run is this process's
-    own; ``illustrate`` may add files to the submission's artifacts before it counts as finished; ``moved`` is told the
-    folder to which ``rerun`` moved the former run. Raises UsageError if another process is at the same run, MethodCrash
-    if the method raises, ContractError if it breaks its contract, DataError if the folder cannot be written.
+    own; ``illustrate`` may add files to the submission's artifacts before it counts as finished, ``conclude`` afterwards,
+    while no other process can be at the run; ``moved`` is told the folder to which ``rerun`` moved the former run.
+    Raises UsageError if another process is at the same run, MethodCrash if the method raises, ContractError if it breaks
+    its contract, DataError if the folder cannot be written.
     """
     folder = plan.folder
-    writable_folder(folder)
-    try:
-        with FileLock(folder / ".lock", timeout=0), _logged(folder / LOG):
-            _clear_leftovers(folder)
-            found = state(plan)
-            aside = _set_aside(folder) if rerun or found in (UNSEALED, HALF_UNSEALED) else None
-            if aside is not None and moved is not None:
-                moved(aside)
-            if started is not None:
-                started()
-            found = state(plan)
-            _require_seal(plan, found, more=keep_probabilities)
-            if found == "finished":
+    with held(folder):
+        found = state(plan)
+        aside = set_aside(folder) if rerun or found in (UNSEALED, HALF_UNSEALED) else None
+        if aside is not None and moved is not None:
+            moved(aside)
+        if started is not None:
+            started()
+        found = state(plan)
+        _require_seal(plan, found, more=keep_probabilities)
+        if found == "finished":
+            shutil.rmtree(folder / WORK, ignore_errors=True)
+            if keep_probabilities and lacks_probabilities(plan):
+                _Run(plan, observer, keep_probabilities).map_patches()
                 shutil.rmtree(folder / WORK, ignore_errors=True)
-                if keep_probabilities and lacks_probabilities(plan):
-                    _Run(plan, observer, keep_probabilities).map_patches()
-                    shutil.rmtree(folder / WORK, ignore_errors=True)
-                return Submission(folder)
+        else:
             (folder / FAILURE).unlink(missing_ok=True)
             try:
-                with _told_of_the_disk(folder):
+                with told_of_the_disk(folder):
                     _Run(plan, observer, keep_probabilities, remake=found == MAPLESS).go(illustrate)
             except DfcbenchError as error:
                 log.error("%s", error, exc_info=error)
                 if found != MAPLESS:  # its former result stands
-                    _record_failure(folder, error)
+                    record_failure(folder, error)
                 raise
-            return Submission(folder)
-    except Timeout as error:
-        raise UsageError(
-            f"{folder}: another process is at this run. Wait for it, or change --seed or a parameter."
-        ) from error
+        submission = Submission(folder)
+        if conclude is not None:
+            conclude(submission)
+    return submission
 
 
 def _require_seal(plan: Plan, found: str, *, more: bool) -> None:
@@ -157,13 +148,6 @@ def _require_seal(plan: Plan, found: str, *, more: bool) -> None:
             f"{plan.folder}: is a sealed run, of which maps are missing. Add --sealed to make them, or --if-exists rerun to "
             "replace it by a run without a seal."
         )
-
-
-def tidy(folder: Path) -> None:
-    """Remove what a finished run that was killed in its last moment left to be removed, unless a process is at the run."""
-    if (folder / WORK).exists():
-        with suppress(Timeout, OSError), FileLock(folder / ".lock", timeout=0):
-            shutil.rmtree(folder / WORK, ignore_errors=True)
 
 
 class _Run:
@@ -389,15 +373,6 @@ class _MetricsFile:
             raise unwritable(self._path, error) from error
 
 
-@contextmanager
-def _told_of_the_disk(folder: Path) -> Iterator[None]:
-    """Whatever the disk refuses while a run is under way is a fault of the disk, and names the file."""
-    try:
-        yield
-    except OSError as error:
-        raise unwritable(Path(error.filename or folder), error) from error
-
-
 class _Timing:
     """Seconds by stage, added up over interruptions; inner stages are not counted in outer ones."""
 
@@ -420,52 +395,3 @@ class _Timing:
             self.seconds[name] = round(self.seconds.get(name, 0.0) + elapsed - self._inner, 3)
             self._inner = outer + elapsed
             write_json(self._path, self.seconds)
-
-
-@contextmanager
-def _logged(path: Path) -> Iterator[None]:
-    """Everything that dfcbench logs also goes to ``path``."""
-    try:
-        handler = LogFile(path, encoding="utf-8")
-    except OSError as error:
-        raise unwritable(path, error) from error
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    log.addHandler(handler)
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
-        handler.close()
-
-
-def _clear_leftovers(folder: Path) -> None:
-    """Remove temporary files that a killed run left half written."""
-    for path in folder.rglob(TEMPORARY):
-        path.unlink(missing_ok=True)
-
-
-def _set_aside(folder: Path) -> Path | None:
-    """Make room for a run from scratch; what lay there is kept beside it under a name that starts with a dot.
-
-    Returns the folder that it was moved to, None if nothing lay there.
-    """
-    kept = [path for path in folder.iterdir() if path.name not in (".lock", LOG, LEDGER)]
-    kept.sort(key=lambda path: path.name != META)  # first of all, it must not count as finished any more
-    if not kept:
-        return None
-    number = 1
-    while (aside := folder.parent / f".{folder.name}.before-{number}").exists():
-        number += 1
-    with _told_of_the_disk(folder):
-        aside.mkdir()
-        for path in kept:
-            path.rename(aside / path.name)
-    log.info("the former run was moved to %s", aside)
-    return aside
-
-
-def _record_failure(folder: Path, error: DfcbenchError) -> None:
-    try:
-        write_json(folder / FAILURE, {"error": type(error).__name__, "message": str(error)})
-    except (OSError, DataError):
-        log.warning("%s: the failure could not be recorded there.", folder)

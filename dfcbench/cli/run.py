@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 from collections.abc import Mapping
@@ -229,6 +228,7 @@ def _execute(plan: Plan, terminal: Terminal, *, rerun: bool, keep_probabilities:
                 keep_probabilities=keep_probabilities,
                 started=watch.begin,
                 illustrate=_illustrate,
+                conclude=_write_page,
                 moved=lambda aside: terminal.note(f"The former run is kept in {aside}"),
             )
     except DfcbenchError as error:
@@ -239,7 +239,6 @@ def _execute(plan: Plan, terminal: Terminal, *, rerun: bool, keep_probabilities:
         if rerun and isinstance(error, KeyboardInterrupt):
             terminal.note("To go on with what this run has done, leave --if-exists rerun away.")
         raise
-    _with_page(submission, anew=True)
     if watch.tracker is not None:
         watch.tracker.finish(plan.folder, describe(submission))
     return submission
@@ -247,26 +246,21 @@ def _execute(plan: Plan, terminal: Terminal, *, rerun: bool, keep_probabilities:
 
 def _standing(folder: Path) -> Submission:
     """The finished run there, with what a kill right after its end kept from being done."""
-    from dfcbench.errors import UnwritableError
-    from dfcbench.runner import tidy
-    from dfcbench.submission import Submission
+    from dfcbench.run_folder import tidy
+    from dfcbench.submission import ARTIFACTS, PAGE, Submission
 
-    tidy(folder)
-    with contextlib.suppress(UnwritableError):  # it is shown from wherever it is
-        return _with_page(Submission(folder))
-    return Submission(folder)
+    submission = Submission(folder)
+    paged = (folder / ARTIFACTS / PAGE).exists()
+    tidy(folder, None if paged else lambda: _write_page(submission))
+    return submission
 
 
-def _with_page(submission: Submission, *, anew: bool = False) -> Submission:
-    """The run with its page, written if it is not there, or ``anew``."""
+def _write_page(submission: Submission) -> None:
     from dfcbench.files import write_bytes
     from dfcbench.report.submission_page import run_page
     from dfcbench.submission import ARTIFACTS, PAGE
 
-    page = submission.folder / ARTIFACTS / PAGE
-    if anew or not page.exists():
-        write_bytes(page, run_page(submission))
-    return submission
+    write_bytes(submission.folder / ARTIFACTS / PAGE, run_page(submission))
 
 
 def _lacking(plan: Plan) -> str:
