@@ -53,7 +53,7 @@ class TextureParams(Params):
     """Texture among the features."""
 
     texture_window: Side = Field(13, ge=3, description="side of the texture window in pixels, odd")
-    texture_levels: int = Field(32, ge=2, le=256, description="grey levels of texture")
+    texture_levels: int = Field(64, ge=2, le=256, description="grey levels of texture")
     texture_offsets: tuple[tuple[int, int], ...] = Field(
         ((0, 1),), min_length=1, description="(rows, columns) between the pixels of a pair; several are averaged"
     )

@@ -167,8 +167,8 @@ def test_an_offset_and_its_opposite_are_the_same() -> None:
 
 def test_defaults_are_the_documented_ones() -> None:
     plane = plane_of("noise", (20, 20))
-    assert (LEVELS, WINDOW, OFFSETS) == (32, 13, ((0, 1),))
-    spelt_out = texture(plane, low=0, high=1, levels=32, window=13, offsets=[(0, 1)], border="reflect")
+    assert (LEVELS, WINDOW, OFFSETS) == (64, 13, ((0, 1),))
+    spelt_out = texture(plane, low=0, high=1, levels=64, window=13, offsets=[(0, 1)], border="reflect")
     assert np.array_equal(texture(plane), spelt_out)
 
 

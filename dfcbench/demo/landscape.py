@@ -9,13 +9,18 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from dfcbench.demo import parcels, terrain
-from dfcbench.demo.covers import COVER_INDEX, CROP, GRASS, URBAN, WATER, WET
+from dfcbench.demo.covers import COVER_INDEX, COVERS, CROP, GRASS, URBAN, WATER, WET
 from dfcbench.demo.noise import Field, Shape, fractal, normal_hash, strongest, uniform_hash, white
 from dfcbench.demo.regions import Region, Setting
 from dfcbench.demo.terrain import Terrain
 
 LAND: tuple[int, ...] = (1, 2, 4, 5, 6, 7, 9)
 """Class codes that compete for dry land; their order is that of ``Setting.shares``."""
+_UNIT = 32
+"""Shortest wavelength in pixels of what decides about the use of land: units of hectares, mostly wider than the 130 m of
+the windows in which texture was found to tell croplands and towns (Robinson et al. 2021, Sec. V-E)."""
+_LAKE = 100
+"""Pixels of the smallest lake: a hectare."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,8 @@ class Landscape:
     """Class code as a mapper draws it: small features are left out, edges are smooth."""
     latents: Field
     """(4, H, W): vigour, moisture, texture, grain."""
+    tillage: Field
+    """(2, H, W): how each field of crops differs in brightness and in backscatter, standardised; 0 elsewhere."""
 
 
 def build(rng: np.random.Generator, shape: Shape, region: Region, setting: Setting) -> Landscape:
@@ -48,7 +55,10 @@ def build(rng: np.random.Generator, shape: Shape, region: Region, setting: Setti
     cover = _covers(rng, shape, region, ground, code, fields, streets, town_fall)
     minor, major = parcels.roads(rng, shape, towns, exits=2 + setting.towns // 2)
     _details(rng, shape, ground, cover, code, fields, streets, minor, major)
-    return Landscape(ground, cover, label, _latents(rng, shape, region, ground, code, fields))
+    latents = _latents(rng, shape, region, ground, code, cover, fields)
+    seed = int(rng.integers(2**31))
+    tillage = [np.where(code == CROP, normal_hash(seed + 5 * k, fields.key), np.float32(0)) for k in range(2)]
+    return Landscape(ground, cover, label, latents, np.stack(tillage))
 
 
 def _towns(
@@ -86,21 +96,21 @@ def _suitability(
     fields: parcels.Parcels,
 ) -> Field:
     """(7, H, W): how well each land class fits each place, standardised terrain and noise."""
-    steep = np.minimum(ground.steepness / np.float32(0.12), 3)
+    steep = np.minimum(_slope_of_place(ground) / np.float32(0.12), 3)
     low = np.exp(-ground.above_water / np.float32(2.5))
     near = np.exp(-ground.shore_distance / np.float32(350))
     high = ground.height / np.float32(max(float(ground.height.std()), 1.0))
 
     def patchy(longest: float, slope: float = 3.1) -> Field:
-        return fractal(rng, shape, slope, longest=longest, shortest=4)
+        return fractal(rng, shape, slope, longest=longest, shortest=_UNIT)
 
     result = np.empty((7, *shape), np.float32)
-    result[0] = 0.5 * steep + 0.25 * high + 0.95 * patchy(240) + 0.14 * white(rng, shape, 1.6)
-    result[1] = 0.4 * steep + 0.2 * high - 0.6 * low + 0.95 * patchy(240) + 0.14 * white(rng, shape, 1.6)
+    result[0] = 0.5 * steep + 0.25 * high + 0.95 * patchy(240) + 0.05 * white(rng, shape, 1.6)
+    result[1] = 0.4 * steep + 0.2 * high - 0.6 * low + 0.95 * patchy(240) + 0.05 * white(rng, shape, 1.6)
     result[2] = -0.2 * steep + 0.3 * low + 0.95 * patchy(180)
     result[3] = 2.3 * low + 1.1 * near - 0.9 * steep + 0.75 * patchy(220, 3.0)
-    result[4] = -0.8 * steep - 0.25 * low + 0.9 * patchy(300, 3.2)
-    result[5] = -1.3 * np.minimum(town_fall, 6) - 0.4 * steep - 0.5 * low + 0.45 * patchy(140, 2.6)
+    result[4] = -2.0 * steep - 0.25 * low + 0.9 * patchy(300, 3.2)
+    result[5] = -1.3 * np.minimum(town_fall, 6) - 0.8 * steep - 0.5 * low + 0.45 * patchy(140, 2.6)
     beach = np.exp(-ground.shore_distance / np.float32(60)) * (fractal(rng, shape, 2.5, 150, 24) + 0.6)
     pits = np.maximum(patchy(330, 3.2) - 0.9, 0)
     sites = uniform_hash(int(rng.integers(2**31)), fields.key) > np.float32(0.975)
@@ -113,18 +123,26 @@ def _suitability(
 
 
 def _open_water(rng: np.random.Generator, shape: Shape, ground: Terrain, share: float) -> NDArray[np.bool_]:
-    """Sea, rivers, and lakes and ponds in the lowest flat ground until ``share`` of the block is water."""
+    """Sea, rivers, and lakes in the lowest flat ground until ``share`` of the block is water."""
     water = ground.sea | ground.river
     missing = share - float(water.mean())
     if missing > 0.002:
-        basin = fractal(rng, shape, 3.6, longest=160, shortest=14)
-        basin -= ndimage.gaussian_filter(ground.above_water, 5.0, truncate=2.0) / np.float32(4)
-        basin -= 6 * np.maximum(ground.steepness - np.float32(0.03), 0) / np.float32(0.03)
+        basin = fractal(rng, shape, 4.0, longest=240, shortest=40)
+        basin -= ndimage.gaussian_filter(ground.above_water, 12.0, truncate=2.0) / np.float32(4)
+        basin -= 6 * np.maximum(_slope_of_place(ground) - np.float32(0.03), 0) / np.float32(0.03)
         basin[water] = -np.inf
         rank = int((1 - min(1.15 * missing, 0.9)) * basin.size)  # the opening takes some away
         lakes = basin > np.partition(basin.ravel(), rank)[rank]
-        water = water | ndimage.binary_opening(lakes, iterations=2)
+        lakes = ndimage.binary_opening(lakes, iterations=3)
+        number, _ = ndimage.label(lakes)
+        water = water | (lakes & (np.bincount(number.ravel())[number] >= _LAKE))
     return water
+
+
+def _slope_of_place(ground: Terrain) -> Field:
+    """Rise per m of a place of a hectare or two, which decides about its use."""
+    slope: Field = ndimage.gaussian_filter(ground.steepness, 8.0, truncate=2.5)
+    return slope
 
 
 def _compete(suitability: Field, shares: NDArray[np.floating], water: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -209,9 +227,11 @@ def _details(
     town = kind == URBAN
     wooded = kind == 1
 
-    hedge = farmed & (fields.edge < 0.6) & (uniform_hash(seed, fields.key) < 0.2)
-    cover[hedge] = index["open woodland"]
-    cover[farmed & (fine + 0.5 * coarse > 2.35)] = index["broadleaf forest"]
+    tilled = kind == CROP  # the plough wants room: fewer hedges and trees than on pastures
+    hedge = uniform_hash(seed, fields.key) < np.where(tilled, np.float32(0.08), np.float32(0.25))
+    cover[farmed & (fields.edge < 0.6) & hedge] = index["open woodland"]
+    trees = fine + 0.5 * coarse > np.where(tilled, np.float32(3.0), np.float32(2.2))
+    cover[farmed & trees] = index["broadleaf forest"]
     cover[(kind == 2) & (fine + 0.4 * coarse > 2.1)] = index["open woodland"]
     cover[(kind == 2) & (fine + 0.4 * coarse < -2.1)] = index["dry grassland"]
     cover[(kind == GRASS) & (fine < -2.1)] = index["green scrub"]
@@ -235,6 +255,7 @@ def _latents(
     region: Region,
     ground: Terrain,
     kind: NDArray[np.uint8],
+    cover: NDArray[np.uint8],
     fields: parcels.Parcels,
 ) -> Field:
     seed = int(rng.integers(2**31))
@@ -243,7 +264,7 @@ def _latents(
     pasture = kind == GRASS
     vigour = fractal(rng, shape, 2.6, longest=200, shortest=6)
     own = normal_hash(seed, fields.key)
-    vigour = np.where(farmed, 0.5 * vigour + 0.65 * own, np.where(pasture, 0.85 * vigour + 0.45 * own, vigour))
+    vigour = np.where(farmed, 0.4 * vigour + 1.0 * own, np.where(pasture, 0.85 * vigour + 0.45 * own, vigour))
     latents[0] = vigour + np.float32(region.vigour)
     moist = 0.7 * fractal(rng, shape, 2.6, longest=120, shortest=4)
     moist += 1.1 * np.exp(-ground.above_water / np.float32(3)) - np.float32(0.4)
@@ -252,4 +273,5 @@ def _latents(
     grain = white(rng, shape)
     grain = np.where(farmed, 0.7 * grain + 0.7 * normal_hash(seed + 5, fields.furrow, fields.key), grain)
     latents[3] = grain
+    latents[2:] *= np.array([each.rough for each in COVERS], np.float32)[cover]
     return latents

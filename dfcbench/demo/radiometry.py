@@ -22,6 +22,11 @@ from dfcbench.sensors import S2_BANDS, S2_INDEX
 
 _CODE = np.array([cover.code for cover in COVERS], np.uint8)
 _WAVELENGTH = np.array([band.wavelength for band in S2_BANDS]) / 1000.0  # micrometres
+_TILLAGE_TONE = np.float32(0.25)
+"""Standard deviation between fields of crops under the same cover, in log reflectance: soils, dates of sowing, varieties
+and directions of rows differ from one farmer's field to the next. Set by hand."""
+_TILLAGE_ECHO = np.float32(2.0)
+"""The same of backscatter, in dB."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,7 @@ def optical(rng: np.random.Generator, land: Landscape, region: Region, seen: Loo
     surface = _reflectance(land, seen)
     shape = land.cover.shape
     surface *= _illumination(land, region)
+    surface *= np.exp(_TILLAGE_TONE * land.tillage[0])
     haze = 1 + np.float32(0.05) * fractal(rng, shape, 3.0, longest=300, shortest=80)
     cirrus = np.maximum(region.cirrus + 2.5 * fractal(rng, shape, 3.0, longest=200, shortest=30), 2).astype(np.float32)
     result = np.empty((13, *shape), np.uint16)
@@ -188,6 +194,7 @@ def radar(rng: np.random.Generator, land: Landscape, region: Region, seen: Look)
     change = np.zeros(shape, np.float32)
     for k in range(loads.shape[1]):
         change += loads[:, k][land.cover] * land.latents[k]
+    change += _TILLAGE_ECHO * land.tillage[1]
     facing = ndimage.gaussian_filter(land.terrain.slope_x, 2.0, truncate=2.5) * np.float32(rng.choice([-1.0, 1.0]))
     np.clip(facing, -0.4, 0.4, out=facing)
     facing[water] = 0

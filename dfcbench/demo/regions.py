@@ -102,7 +102,7 @@ KHABAROVSK = Region(
                     lots=(16, 45)),
         ),
         "test": (
-            Setting("hills", (48, 7, 16, 9, 12, 4, 2, 2), relief=70, rugged=0.5, river=60, floodplain=400),
+            Setting("hills", (48, 7, 16, 9, 12, 4, 2, 2), relief=50, rugged=0.5, river=60, floodplain=400),
         ),
     },
 )  # fmt: skip
@@ -218,7 +218,7 @@ MEXICO_CITY = Region(
     settings={
         "test": (
             Setting("basin", (6, 9, 14, 3, 14, 42, 7, 5), relief=14, towns=6, lots=(7, 22)),
-            Setting("slopes", (33, 13, 18, 1, 19, 10, 4, 2), relief=110, rugged=0.6, towns=6, lots=(7, 22)),
+            Setting("slopes", (33, 13, 18, 1, 19, 10, 4, 2), relief=70, rugged=0.6, towns=6, lots=(7, 22)),
         ),
     },
 )  # fmt: skip
@@ -238,7 +238,7 @@ BLACK_FOREST = Region(
     forest_igbp=5, vigour=0.25, moisture=0.15, haze=0.12, vapour=0.30, cirrus=11, sun=(50, 160), wind=-0.8,
     settings={
         "test": (
-            Setting("mountains", (58, 4, 22, 1, 10, 3, 1, 1), relief=110, rugged=0.4, river=30, floodplain=350,
+            Setting("mountains", (58, 4, 22, 1, 10, 3, 1, 1), relief=80, rugged=0.4, river=30, floodplain=350,
                     towns=5),
             Setting("Rhine plain", (22, 3, 17, 3, 36, 12, 3, 4), relief=9, river=200, floodplain=1600,
                     towns=6),

@@ -18,6 +18,11 @@ from dfcbench.demo.regions import Setting
 PIXEL = 10.0
 """Ground sampling of the contest's rasters in m."""
 
+_HILLSLOPE = 4.0
+"""Standard deviation in pixels of the blur that rounds hills off: below the spacing of valleys, some 200 m, relief has
+far less power than a fractal, as soil creep outdoes running water there (Perron, Kirchner & Dietrich 2008, J. Geophys.
+Res. 113, F04003)."""
+
 _COARSE = 6
 """Water courses are traced on a grid of 60 m."""
 
@@ -38,7 +43,7 @@ class Terrain:
     sea: NDArray[np.bool_]
     river: NDArray[np.bool_]
     stream: NDArray[np.bool_]
-    """Water courses narrower than a pixel or two: wet ground and trees along them, no open water."""
+    """Water courses narrower than a pixel: wet ground and trees along them, no open water."""
     depth: Field
     """m into the water from its shore, 0 on land."""
 
@@ -61,6 +66,7 @@ def build(rng: np.random.Generator, shape: Shape, setting: Setting) -> Terrain:
     if setting.rugged:
         ridges = 1 - np.abs(fractal(rng, shape, 3.2, longest=300, shortest=6)) * np.float32(1.25)
         height += np.float32(setting.rugged) * ridges
+    height = ndimage.gaussian_filter(height, _HILLSLOPE, truncate=3.0)
     height *= np.float32(setting.relief)
     height += np.float32(setting.tilt * setting.relief) * inland
     if setting.lagoon:
@@ -83,8 +89,8 @@ def build(rng: np.random.Generator, shape: Shape, setting: Setting) -> Terrain:
         trunk &= ~((apart < width / 9) & (fractal(rng, shape, 2.5, longest=60, shortest=8) > 1.1))  # islands and bars
     else:
         trunk = trunk_line
-    stream, brook = _streams(rng, height, sea | trunk, setting)
-    river = (trunk | stream) & ~sea
+    brook = _brooks(rng, height, sea | trunk, setting)
+    river = trunk & ~sea
     height = height.astype(np.float32)
 
     courses = sea | river | brook
@@ -140,10 +146,8 @@ def _meanders(rng: np.random.Generator, shape: Shape, bearing: float, width: flo
     return line
 
 
-def _streams(
-    rng: np.random.Generator, height: Field, outlet: NDArray[np.bool_], setting: Setting
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Water courses of the block's own catchments: (open water, brooks)."""
+def _brooks(rng: np.random.Generator, height: Field, outlet: NDArray[np.bool_], setting: Setting) -> NDArray[np.bool_]:
+    """Water courses of the block's own catchments: such of a few km2 are too small for a river that fills pixels."""
     shape = (height.shape[0], height.shape[1])
     coarse = shrink(height + fractal(rng, shape, 2.0, 60, 12) * np.float32(0.06 * setting.relief), _COARSE)
     mouths = shrink(outlet.astype(np.float32), _COARSE) > 0.5
@@ -168,10 +172,8 @@ def _streams(
     c = np.clip((column + bend_x[r0, c0]).astype(int), 0, shape[1] - 1)
     brook = np.zeros(shape, bool)
     brook[r, c] = True
-    open_water = np.zeros(shape, bool)
-    broad = area_km2.ravel()[start] > setting.stream_area * 6
-    open_water[r[broad], c[broad]] = True
-    return ndimage.binary_dilation(open_water), ndimage.binary_dilation(brook)
+    wide: NDArray[np.bool_] = ndimage.binary_dilation(brook)
+    return wide
 
 
 def _main_child(parent: NDArray[np.intp], area: NDArray[np.float64], wet: NDArray[np.bool_]) -> NDArray[np.intp]:

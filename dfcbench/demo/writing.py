@@ -22,10 +22,10 @@ from dfcbench.demo.plan import PATCH, SEASONS, Block, blocks, extent
 from dfcbench.demo.regions import REGIONS, SEASONS_APART, Region, Setting, elsewhere, some_date
 from dfcbench.errors import DataError, UsageError
 
-VERSION = 2
+VERSION = 3
 """Of the generator; data of another version are another contest."""
 _DRAWS = 1
-"""Seeds the draws. Version 2 shows the landscapes of version 1 with other covers and at other dates."""
+"""Seeds the draws, of all versions so far."""
 _SCENES = 2
 """Edition of the SEN12MS part, which may change without the contest's own splits: a folder of a former one is replaced."""
 

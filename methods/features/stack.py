@@ -27,7 +27,7 @@ GREY_WEIGHTS = (0.299, 0.587, 0.114)
 """Of red, green and blue: luma of ITU-R BT.601, the usual grey image of RGB."""
 GREY_MAXIMUM = 0.3
 """Reflectance of the brightest grey level. The visible bands of DFC2020 have means up to 0.11 and deviations up to
-0.048 (validation split), so it lies 4 deviations above; the full range up to 1 would leave most land on 3 of 32 levels."""
+0.048 (validation split), so it lies 4 deviations above; the full range up to 1 would leave most land on a few levels."""
 
 
 @dataclass(frozen=True)
