@@ -158,7 +158,7 @@ def test_interrupted_generation_has_no_manifest_and_is_repeated(tiny: Path, tmp_
 
     with pytest.raises(Stopped):
         demo.ensure("tiny", 0, tmp_path, progress=stop)
-    broken = tmp_path / "demo-v2-tiny-s0"
+    broken = tmp_path / demo.name("tiny", 0)
     assert tifs(broken) and not (broken / demo.MANIFEST).exists()
     (broken / "DFC2020/ROIs0000_test/s1_0/ROIs0000_test_s1_0_p99.tif").write_bytes(b"left over")
     assert demo.ensure("tiny", 0, tmp_path) == broken
@@ -184,7 +184,7 @@ def test_two_processes_at_once_generate_once(tiny: Path, tmp_path: Path) -> None
     runs = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE) for _ in range(2)]
     said = sorted(run.communicate(timeout=120)[0].strip() for run in runs)
     assert said == [b"False", b"True"]
-    assert digest(tmp_path / "demo-v2-tiny-s0") == digest(tiny)
+    assert digest(tmp_path / demo.name("tiny", 0)) == digest(tiny)
 
 
 def test_cache_directory_can_be_chosen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestClassifier
 
 from dfcbench import demo, rasters
+from dfcbench.archive import Archive
 from dfcbench.demo.plan import SEASONS, Block, blocks
 from dfcbench.demo.writing import build_block
 from dfcbench.patches import HOLDOUT_SCENES
 from dfcbench.scheme import NAMES, SCORED_CODES, simplify_igbp
 from dfcbench.sensors import S2_BANDS, SURFACE_BANDS
+from dfcbench_methods.features.stack import PLAIN, Stack, Texture
 
 REAL_SHARES = dict(
     zip(SCORED_CODES, (9.1, 5.2, 11.8, 17.4, 13.0, 5.4, 2.9, 35.0), strict=True)
@@ -45,8 +47,12 @@ class Split:
 
 
 @pytest.fixture(scope="module")
-def contest(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Split]:
-    root = demo.generate(tmp_path_factory.mktemp("demo") / "demo", "demo", 0)
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return demo.generate(tmp_path_factory.mktemp("demo") / "demo", "demo", 0)
+
+
+@pytest.fixture(scope="module")
+def contest(root: Path) -> dict[str, Split]:
     return {split: Split(root, split) for split in ("validation", "test")}
 
 
@@ -109,6 +115,30 @@ def test_a_forest_that_knows_the_validation_reference_finds_the_test_split_stran
     assert 0.45 <= average_accuracy(y, found) <= 0.60
     accuracy = {c: float((found[y == c] == c).mean()) for c in SCORED_CODES}
     assert max(accuracy[4], accuracy[5]) < 0.6 and accuracy[10] > 0.9
+
+
+def test_texture_tells_croplands_and_towns(root: Path, contest: dict[str, Split]) -> None:
+    """Texture raised Croplands from 54.40 to 59.43 % and Urban from 81.16 to 83.91 % (Robinson et al. 2021, Sec. V-E).
+
+    Here by forests that learn from the reference of every other block, so that labels of low resolution play no part.
+    """
+    stack, rng = Stack(Texture()), np.random.default_rng(0)
+    learned, scored = [], []
+    for number, (patch, high) in enumerate(
+        zip(Archive.open(root).patches("test"), contest["test"].patch_high, strict=True)
+    ):
+        pick = rng.permutation(high.size)[:2_000]
+        features = stack(patch).reshape(len(stack.names), -1)[:, pick].T
+        (scored if number // 4 % 2 else learned).append((features, high[pick]))
+    x, y = (np.concatenate(parts) for parts in zip(*learned, strict=True))
+    x_scored, y_scored = (np.concatenate(parts) for parts in zip(*scored, strict=True))
+    found = {}
+    for count in (len(PLAIN), x.shape[1]):
+        forest = RandomForestClassifier(30, n_jobs=2, class_weight="balanced", min_samples_leaf=10, random_state=0)
+        found[count] = forest.fit(x[:, :count], y).predict(x_scored[:, :count])
+    for code in (6, 7):
+        without, with_texture = (float((labels[y_scored == code] == code).mean()) for labels in found.values())
+        assert with_texture > without, NAMES[code]
 
 
 def test_every_scored_class_can_be_learned_from_the_sen12ms_scenes() -> None:
