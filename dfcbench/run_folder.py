@@ -10,11 +10,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from dfcbench.errors import DataError, DfcbenchError, UnwritableError, UsageError
+from dfcbench.errors import DataError, DfcbenchError, SubmissionError, UnwritableError, UsageError
 from dfcbench.files import TEMPORARY, unwritable, writable_folder, write_json
 from dfcbench.logs import LogFile
 from dfcbench.states import WORK
-from dfcbench.submission import FAILURE, META
+from dfcbench.submission import FAILURE, META, Submission
 
 log = logging.getLogger("dfcbench")
 
@@ -48,13 +48,16 @@ def tidy(folder: Path, write_page: Callable[[], None] | None = None) -> None:
     ``write_page`` is None where the page is there. Nothing is done while another process is at the run, or where the
     folder cannot be written: a finished run is shown from wherever it is.
     """
-    if write_page is None and not (folder / WORK).exists() and not any(folder.rglob(TEMPORARY)):
-        return
-    with suppress(Timeout, OSError, UnwritableError), FileLock(folder / LOCK, timeout=0):
-        clear_leftovers(folder)
-        shutil.rmtree(folder / WORK, ignore_errors=True)
-        if write_page is not None:
-            write_page()
+    with suppress(Timeout, OSError, UnwritableError, SubmissionError):
+        if write_page is None and not (folder / WORK).exists() and not any(folder.rglob(TEMPORARY)):
+            return
+        with FileLock(folder / LOCK, timeout=0):
+            if not Submission(folder).finished:  # another process has begun it anew meanwhile
+                return
+            clear_leftovers(folder)
+            shutil.rmtree(folder / WORK, ignore_errors=True)
+            if write_page is not None:
+                write_page()
 
 
 @contextmanager

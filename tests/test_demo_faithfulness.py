@@ -117,7 +117,7 @@ def test_a_forest_that_knows_the_validation_reference_finds_the_test_split_stran
     assert max(accuracy[4], accuracy[5]) < 0.6 and accuracy[10] > 0.9
 
 
-def test_texture_tells_croplands_and_towns(root: Path, contest: dict[str, Split]) -> None:
+def test_texture_helps_to_tell_croplands_and_towns(root: Path, contest: dict[str, Split]) -> None:
     """Texture raised Croplands from 54.40 to 59.43 % and Urban from 81.16 to 83.91 % (Robinson et al. 2021, Sec. V-E).
 
     Here by forests that learn from the reference of every other block, so that labels of low resolution play no part.
@@ -138,7 +138,7 @@ def test_texture_tells_croplands_and_towns(root: Path, contest: dict[str, Split]
         found[count] = forest.fit(x[:, :count], y).predict(x_scored[:, :count])
     for code in (6, 7):
         without, with_texture = (float((labels[y_scored == code] == code).mean()) for labels in found.values())
-        assert with_texture > without, NAMES[code]
+        assert with_texture > without + 0.005, NAMES[code]
 
 
 def test_every_scored_class_can_be_learned_from_the_sen12ms_scenes() -> None:

@@ -5,62 +5,96 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
+from dfcbench.archive import Archive
 from dfcbench.errors import UnwritableError, UsageError
 from dfcbench.run_folder import LOCK, held, tidy
+from dfcbench.runner import execute
+from dfcbench.submission import ARTIFACTS, META, PAGE, Submission
+from tests.test_runner import Quiet, make_plan
+
+REST = "work/scratch/rest.npy"
+HALF_A_PAGE = f"{ARTIFACTS}/.tmp-page-a1.html"
 
 
 @pytest.fixture
-def killed(tmp_path: Path) -> Path:
-    """A finished run whose page was being written, and whose work was being removed."""
-    for name in ("work/scratch/rest.npy", "artifacts/.tmp-page-a1.html", "predictions/0.tif"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(name)
-    return tmp_path
+def finished(small: Archive, tmp_path: Path) -> Path:
+    return execute(make_plan(small, tmp_path), Quiet()).folder
 
 
-def files(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+def leave(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
 
 
-def test_leftovers_go_and_the_page_is_written(killed):
-    tidy(killed, lambda: (killed / "artifacts" / "page.html").write_text("page") and None)
-    assert files(killed) == [LOCK, "artifacts/page.html", "predictions/0.tif"]
-    assert not (killed / "work").exists()
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("left", ["work/scratch/rest.npy", "artifacts/.tmp-page-a1.html"])
-def test_each_leftover_alone_is_enough_to_be_swept(tmp_path, left):
-    (tmp_path / left).parent.mkdir(parents=True)
-    (tmp_path / left).write_text("left")
-    tidy(tmp_path)
-    assert files(tmp_path) == [LOCK]
+def forbidden() -> None:
+    pytest.fail("written into another's run")
 
 
-def test_what_a_process_at_the_run_is_writing_stays(killed):
-    before = files(killed)
-    with FileLock(killed / LOCK):
-        tidy(killed, lambda: pytest.fail("written into another's run"))
-    assert files(killed) == sorted([*before, LOCK])
+def test_leftovers_go_and_the_page_is_written(finished):
+    before = files(finished)
+    leave(finished, REST, HALF_A_PAGE)
+    tidy(finished, lambda: leave(finished, f"{ARTIFACTS}/{PAGE}"))
+    assert files(finished) == before | {f"{ARTIFACTS}/{PAGE}": f"{ARTIFACTS}/{PAGE}".encode()}
+    assert not (finished / "work").exists()
 
 
-def test_a_run_in_order_is_not_touched(tmp_path):
-    (tmp_path / "submission.json").write_text("{}")
-    tidy(tmp_path)
-    assert files(tmp_path) == ["submission.json"]
+@pytest.mark.parametrize("left", [REST, HALF_A_PAGE])
+def test_each_leftover_alone_is_enough_to_be_swept(finished, left):
+    before = files(finished)
+    leave(finished, left)
+    tidy(finished)
+    assert files(finished) == before
 
 
-def test_a_folder_that_takes_no_page_is_shown_all_the_same(killed):
+def test_what_a_process_at_the_run_is_writing_stays(finished):
+    leave(finished, REST, HALF_A_PAGE)
+    before = files(finished)
+    with FileLock(finished / LOCK):
+        tidy(finished, forbidden)
+    assert files(finished) == before
+
+
+def test_a_run_that_has_begun_anew_is_left_alone(finished):
+    (finished / META).unlink()
+    leave(finished, REST)
+    before = files(finished)
+    tidy(finished, forbidden)
+    assert files(finished) == before
+
+
+def test_a_folder_that_takes_no_page_is_shown_all_the_same(finished):
+    before = files(finished)
+    leave(finished, REST, HALF_A_PAGE)
+
     def refused() -> None:
         raise UnwritableError("read-only")
 
-    tidy(killed, refused)
-    assert files(killed) == [LOCK, "predictions/0.tif"]
+    tidy(finished, refused)
+    assert files(finished) == before
 
 
-def test_one_process_holds_a_run_and_begins_with_a_swept_folder(killed):
-    with held(killed):
-        assert "artifacts/.tmp-page-a1.html" not in files(killed)
-        with pytest.raises(UsageError, match="another process"), held(killed):
+def test_one_process_holds_a_run_and_begins_with_a_swept_folder(finished):
+    leave(finished, HALF_A_PAGE)
+    with held(finished):
+        assert HALF_A_PAGE not in files(finished)
+        with pytest.raises(UsageError, match="another process"), held(finished):
             pytest.fail("two hold it")
+
+
+def test_a_run_is_concluded_when_it_is_finished_and_before_anyone_else_can_be_at_it(small, tmp_path):
+    concluded = []
+
+    def conclude(submission: Submission) -> None:
+        with pytest.raises(Timeout), FileLock(submission.folder / LOCK, timeout=0):
+            pytest.fail("somebody else is at the run")
+        concluded.append(submission.finished)
+
+    execute(make_plan(small, tmp_path), Quiet(), conclude=conclude)
+    assert concluded == [True]

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 LATENTS = ("vigour", "moisture", "texture", "grain")
-"""Standardised fields that move abundances and backscatter: km to field scale; relief; 30 to 100 m; 10 to 20 m."""
+"""Fields that move abundances and backscatter: km to field scale; relief; 30 to 100 m; 10 to 20 m. They are standardised,
+but for the last two, which each cover's roughness scales."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,8 @@ class Cover:
 
     ``mixture``: material -> (log weight, then its change per unit of each latent); abundances are the softmax.
     ``vv``, ``vh``: mean backscatter in dB; ``radar``: its change in dB per unit of each latent; ``bright``: share of
-    pixels with a double-bounce echo; ``rough``: how much it varies from pixel to pixel, relative to most covers: less
-    where plants are sown or water is level, more where crowns, shrubs or roofs stand.
+    pixels with a double-bounce echo; ``rough``: how much it varies within 100 m, relative to other covers: less where
+    plants are sown or water is level, more where crowns, shrubs or roofs stand.
     """
 
     name: str
@@ -94,7 +95,7 @@ COVERS: tuple[Cover, ...] = (
     Cover("swamp forest", WET, {
         "swamp leaf": _w(0.72, 0.3, 0.1, 0.25, 0.1), "shade": _w(0.13, 0, 0.1, -0.4, -0.2),
         "mud": _w(0.07, -0.2, 0.4, -0.5), "reed": _w(0.08, 0.1, 0, -0.3)},
-        -9.4, -15.6, (0.3, 0.4, 0.5, 0.2)),
+        -9.4, -15.6, (0.3, 0.4, 0.5, 0.2), rough=1.5),
     Cover("green crop", CROP, {
         "crop leaf": _w(0.5, 0.5, 0.1, 0.1), "dark soil": _w(0.14, -0.5, 0.1, -0.1, -0.2),
         "grass leaf": _w(0.34, 0.2), "pale soil": _w(0.06, -0.5, -0.3)},
@@ -133,7 +134,7 @@ COVERS: tuple[Cover, ...] = (
     Cover("park", URBAN, {
         "broadleaf": _w(0.38, 0.3, 0.1, 0.8, 0.4), "grass leaf": _w(0.4, 0.4, 0.1, -0.6),
         "shade": _w(0.06, 0, 0, 0.4), "concrete": _w(0.06, 0, 0, -0.2, 0.3), "pale soil": _w(0.1, -0.5, -0.3)},
-        -10.4, -16.6, (0, 0.1, 0.8, 0.6), 0.004),
+        -10.4, -16.6, (0, 0.1, 0.8, 0.6), 0.004, rough=1.3),
     Cover("street", URBAN, {
         "asphalt": _w(0.62, 0, 0, 0, 0.1), "concrete": _w(0.16, 0, 0, 0, 0.3), "dark roof": _w(0.07),
         "broadleaf": _w(0.1, 0.3, 0.1), "shade": _w(0.05, 0, 0, 0, -0.4)},

@@ -17,8 +17,8 @@ from dfcbench.demo.terrain import Terrain
 LAND: tuple[int, ...] = (1, 2, 4, 5, 6, 7, 9)
 """Class codes that compete for dry land; their order is that of ``Setting.shares``."""
 _UNIT = 32
-"""Shortest wavelength in pixels of what decides about the use of land: units of hectares, mostly wider than the 130 m of
-the windows in which texture was found to tell croplands and towns (Robinson et al. 2021, Sec. V-E)."""
+"""Shortest wavelength in pixels of what decides about the use of land. Half of it is 160 m: wider than the windows in which
+texture helped to tell croplands and towns (130 m; Robinson et al. 2021, Sec. V-E)."""
 _LAKE = 100
 """Pixels of the smallest lake: a hectare."""
 
@@ -33,7 +33,7 @@ class Landscape:
     label: NDArray[np.uint8]
     """Class code as a mapper draws it: small features are left out, edges are smooth."""
     latents: Field
-    """(4, H, W): vigour, moisture, texture, grain."""
+    """(4, H, W): vigour, moisture, texture, grain; the last two as rough as the cover is."""
     tillage: Field
     """(2, H, W): how each field of crops differs in brightness and in backscatter, standardised; 0 elsewhere."""
 
@@ -50,14 +50,15 @@ def build(rng: np.random.Generator, shape: Shape, region: Region, setting: Setti
     water = _open_water(rng, shape, ground, float(shares[7]))
     code = _compete(suitability, shares[:7], water)
     label = _generalise(code)
-    label[water & (label != WATER) & ~ground.stream] = WATER
+    label[water] = WATER
 
     cover = _covers(rng, shape, region, ground, code, fields, streets, town_fall)
     minor, major = parcels.roads(rng, shape, towns, exits=2 + setting.towns // 2)
     _details(rng, shape, ground, cover, code, fields, streets, minor, major)
     latents = _latents(rng, shape, region, ground, code, cover, fields)
     seed = int(rng.integers(2**31))
-    tillage = [np.where(code == CROP, normal_hash(seed + 5 * k, fields.key), np.float32(0)) for k in range(2)]
+    tilled = np.array([each.code for each in COVERS])[cover] == CROP  # no roads, hedges and ponds within fields
+    tillage = [np.where(tilled, normal_hash(seed + 5 * k, fields.key), np.float32(0)) for k in range(2)]
     return Landscape(ground, cover, label, latents, np.stack(tillage))
 
 
@@ -69,7 +70,7 @@ def _towns(
     count = max(1, round(setting.towns * rows * columns / 576**2))
     candidates = np.column_stack([rng.uniform(0.05, 0.95, 60 * count) * n for n in shape])
     r, c = candidates.astype(int).T
-    worth = rng.uniform(0, 1, len(candidates)) - 6 * ground.steepness[r, c]
+    worth = rng.uniform(0, 1, len(candidates)) - 6 * _slope_of_place(ground)[r, c]
     worth -= 3.0 * (ground.sea | ground.river)[r, c]
     worth += 0.4 * np.exp(-ground.shore_distance[r, c] / 600)
     chosen: list[int] = []
@@ -140,7 +141,7 @@ def _open_water(rng: np.random.Generator, shape: Shape, ground: Terrain, share: 
 
 
 def _slope_of_place(ground: Terrain) -> Field:
-    """Rise per m of a place of a hectare or two, which decides about its use."""
+    """Rise per m of a place of some hectares, which decides about its use."""
     slope: Field = ndimage.gaussian_filter(ground.steepness, 8.0, truncate=2.5)
     return slope
 

@@ -26,15 +26,13 @@ class Setting:
     relief: float = 15.0
     """Standard deviation of height in m."""
     rugged: float = 0.0
-    """Weight of sharp ridges in the relief."""
+    """Weight of ridges in the relief."""
     tilt: float = 0.4
     """Rise across half the block, in units of ``relief``."""
     river: float = 0.0
     """Width of a through-flowing river in m; 0 for none."""
     floodplain: float = 900.0
     """Half width of its valley floor in m."""
-    stream_area: float = 0.8
-    """Catchment in km2 from which a brook is seen."""
     towns: int = 2
     lots: tuple[float, float] = (9.0, 30.0)
     """Width and length of fields in pixels."""

@@ -23,6 +23,8 @@ _HILLSLOPE = 4.0
 far less power than a fractal, as soil creep outdoes running water there (Perron, Kirchner & Dietrich 2008, J. Geophys.
 Res. 113, F04003)."""
 
+_BROOK = 0.8
+"""Catchment in km2 from which a brook is seen."""
 _COARSE = 6
 """Water courses are traced on a grid of 60 m."""
 
@@ -43,7 +45,7 @@ class Terrain:
     sea: NDArray[np.bool_]
     river: NDArray[np.bool_]
     stream: NDArray[np.bool_]
-    """Water courses narrower than a pixel: wet ground and trees along them, no open water."""
+    """Water courses narrower than a pixel: trees, wet ground and small pools along them."""
     depth: Field
     """m into the water from its shore, 0 on land."""
 
@@ -153,7 +155,7 @@ def _brooks(rng: np.random.Generator, height: Field, outlet: NDArray[np.bool_], 
     mouths = shrink(outlet.astype(np.float32), _COARSE) > 0.5
     parent, area = drain(coarse, mouths)
     area_km2 = area * (_COARSE * PIXEL / 1000.0) ** 2
-    wet = (area_km2 > setting.stream_area).ravel() & ~mouths.ravel()
+    wet = (area_km2 > _BROOK).ravel() & ~mouths.ravel()
     rows, columns = coarse.shape
     position = np.stack(np.divmod(np.arange(rows * columns), columns)).astype(np.float64)
     heaviest = _main_child(parent, area.ravel(), wet)

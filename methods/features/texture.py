@@ -30,8 +30,8 @@ PROPERTIES = ("contrast", "dissimilarity", "homogeneity", "energy", "correlation
 """The planes of ``texture``, in order."""
 
 LEVELS = 64
-"""Not published; ours. Land is dark: from water to straw it fills a third of the grey range, and fields differ from
-natural grass by a few thousandths of reflectance. A level of 64 is 0.005, still above the noise of a band."""
+"""Not published; ours. What varies within fields or within grass is less than one of 32 levels. On the other hand a window
+of 13 x 13 has 156 pairs, which hardly fill a finer matrix. On the demo contest 64 did better than 32, and 8 worse."""
 WINDOW = 13
 """Robinson et al. (2021), Sec. V."""
 OFFSETS = ((0, 1),)
