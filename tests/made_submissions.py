@@ -8,9 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from dfcbench import demo
 from dfcbench.scheme import SCORED_CODES
 from dfcbench.scoring import Confusion, confusion_matrix
 from dfcbench.submission import Submission, write_scores, write_submission
+
+DATA = demo.name()
+"""What the data of made submissions are called: the demo contest."""
 
 
 def made_confusion(quality: float, seed: int = 0, patches: int = 6, side: int = 16) -> Confusion:
@@ -40,7 +44,7 @@ def made_meta(name: str = "bag", **changes: Any) -> dict[str, Any]:
         "needs": {"inputs": ["s1", "s2"], "labels": "low", "transductive": False, "training": False},
         "badges": [],
         "data": {
-            "name": "demo-v2-demo-s0",
+            "name": DATA,
             "title": "Demo contest (version 2, size demo, seed 0)",
             "official": False,
             "fingerprint": "f" * 16,

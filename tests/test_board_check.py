@@ -14,9 +14,7 @@ from dfcbench.report.board_check import Scope, faults, paper_tables, render_boar
 from dfcbench.report.paper_table import paper_table, write_paper_table
 from dfcbench.submission import find_submissions
 from tests.conftest import Shell
-from tests.made_submissions import made_submission
-
-DATA = "demo-v2-demo-s0"
+from tests.made_submissions import DATA, made_submission
 
 
 def fill(root: Path) -> None:

@@ -21,13 +21,13 @@ from dfcbench.report.html import PATTERNS, SHADES, contrast, shade, shade_colour
 from dfcbench.report.submission_page import run_page
 from dfcbench.scheme import CLASSES, SCORED_NAMES
 from dfcbench.submission import METRICS, find_submissions
-from tests.made_submissions import made_submission
+from tests.made_submissions import DATA, made_submission
 from tests.pages import Node, mapped_submission, parsed
 
 OFFICIAL = {"name": "dfc2020", "title": "DFC2020", "official": True}
 
 
-def board(root: Path, data: str = "demo-v2-demo-s0") -> Leaderboard:
+def board(root: Path, data: str = DATA) -> Leaderboard:
     return build(find_submissions(root)[0], data=data, track=1, split="test")
 
 
@@ -44,11 +44,11 @@ def every_kind(root: Path, **changes: object) -> None:
     made_submission(root, "blind", quality=None, **changes)
 
 
-def page(root: Path, name: str = "track1-test.html", data: str = "demo-v2-demo-s0") -> Node:
+def page(root: Path, name: str = "track1-test.html", data: str = DATA) -> Node:
     return parsed(render_board(board(root, data))[f"{data}/{name}"])
 
 
-def submission_page(root: Path, method: str, data: str = "demo-v2-demo-s0") -> Node:
+def submission_page(root: Path, method: str, data: str = DATA) -> Node:
     pages = render_board(board(root, data))
     (name,) = (name for name in pages if name.startswith(f"{data}/track1-test/{method}-"))
     return parsed(pages[name])
@@ -66,7 +66,7 @@ def values(table: Node) -> list[list[str]]:
 def test_every_submission_has_a_page_and_every_link_leads_to_a_file(tmp_path: Path) -> None:
     every_kind(tmp_path)
     pages = render_board(board(tmp_path))
-    folder = "demo-v2-demo-s0"
+    folder = DATA
     runs = [name for name in pages if name.startswith(f"{folder}/track1-test/")]
     assert len(runs) == 7
     linked = set()

@@ -13,11 +13,11 @@ from dfcbench.errors import SubmissionError
 from dfcbench.leaderboard import Leaderboard, build, build_all
 from dfcbench.report.board import board_csv, board_markdown, board_tables, write_board
 from dfcbench.submission import find_submissions
-from tests.made_submissions import made_submission
+from tests.made_submissions import DATA, made_submission
 
 
 def board(root: Path, **changes: object) -> Leaderboard:
-    where = {"data": "demo-v2-demo-s0", "track": 1, "split": "test", **changes}
+    where = {"data": DATA, "track": 1, "split": "test", **changes}
     return build(find_submissions(root)[0], **where)  # type: ignore[arg-type]
 
 
@@ -87,9 +87,9 @@ def test_other_data_tracks_and_splits_stay_away(tmp_path: Path) -> None:
     assert names(board(tmp_path), "ranked") == [(1, "mine")]
     every = [(b.data, b.name) for b in build_all(find_submissions(tmp_path)[0])]
     assert every == [
-        ("demo-v2-demo-s0", "track1-test"),
-        ("demo-v2-demo-s0", "track1-validation"),
-        ("demo-v2-demo-s0", "track2-test"),
+        (DATA, "track1-test"),
+        (DATA, "track1-validation"),
+        (DATA, "track2-test"),
         ("else", "track1-test"),
     ]
     with pytest.raises(SubmissionError, match="Track 2, validation"):
@@ -134,7 +134,7 @@ def test_pages_do_not_depend_on_the_order_of_the_folders(tmp_path: Path) -> None
     for number in range(6):
         made_submission(tmp_path, f"m{number % 3}", run=f"r{number}", quality=0.5, seed=number % 2)
     submissions, _ = find_submissions(tmp_path)
-    where = {"data": "demo-v2-demo-s0", "track": 1, "split": "test"}
+    where = {"data": DATA, "track": 1, "split": "test"}
     first = build(submissions, **where)  # type: ignore[arg-type]
     random.Random(1).shuffle(submissions)
     second = build(submissions, **where)  # type: ignore[arg-type]
@@ -145,7 +145,7 @@ def test_pages_do_not_depend_on_the_order_of_the_folders(tmp_path: Path) -> None
 def test_written_board_reads_back_at_full_precision(tmp_path: Path) -> None:
     submission = made_submission(tmp_path / "submissions", "bag", badges=["transductive"])
     page, values, *_ = write_board(board(tmp_path / "submissions"), tmp_path / "leaderboards")
-    assert page == tmp_path / "leaderboards" / "demo-v2-demo-s0" / "track1-test.md"
+    assert page == tmp_path / "leaderboards" / DATA / "track1-test.md"
     (row,) = csv.DictReader(io.StringIO(values.read_text()))
     scores = submission.scores
     assert scores is not None

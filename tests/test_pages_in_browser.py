@@ -17,7 +17,7 @@ from dfcbench.leaderboard import build_all
 from dfcbench.report.board import write_board
 from dfcbench.submission import METRICS, find_submissions
 from tests import datamaker
-from tests.made_submissions import made_submission
+from tests.made_submissions import DATA, made_submission
 from tests.pages import mapped_submission
 
 FLAGS = (
@@ -135,7 +135,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     made_submission(root / "runs", "real", data={"name": "dfc2020", "title": "DFC2020", "official": True}, track=2)
     for board in build_all(find_submissions(root / "runs")[0]):
         write_board(board, root / "boards")
-    folder = root / "boards" / "demo-v2-demo-s0"
+    folder = root / "boards" / DATA
     (run,) = (folder / "track1-test").glob("mapped-*.html")
     return Site(folder / "track1-test.html", run)
 

@@ -23,7 +23,7 @@ from dfcbench_methods import forests
 from dfcbench_methods.antonia import Antonia
 from dfcbench_methods.bag import Bag
 from tests.conftest import Shell
-from tests.made_submissions import made_confusion, made_submission
+from tests.made_submissions import DATA, made_confusion, made_submission
 
 
 def test_every_row_names_a_method_on_offer_and_parameters_that_it_has():
@@ -233,7 +233,7 @@ BAG = paper.Row("Bag", "bag", splits=("test",))
 
 
 def said(row: paper.Row, *runs) -> paper.Measured | None:
-    return paper.measured(row, "test", "demo-v2-demo-s0", runs)
+    return paper.measured(row, "test", DATA, runs)
 
 
 @pytest.mark.parametrize(

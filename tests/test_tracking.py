@@ -21,9 +21,9 @@ from dfcbench.errors import DfcbenchError
 from dfcbench.scheme import SCORED_NAMES
 from dfcbench.submission import Submission
 from dfcbench.tracking import Tracker, store_uri, sync, ui_command
-from tests.made_submissions import made_meta, made_submission
+from tests.made_submissions import DATA, made_meta, made_submission
 
-EXPERIMENT = "dfcbench/demo-v2-demo-s0/track1-test"
+EXPERIMENT = f"dfcbench/{DATA}/track1-test"
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_a_run_is_recorded_whole(tmp_path: Path, uri: str) -> None:
     assert tags["mlflow.note.content"] == "| class |"
     assert tags["mlflow.source.git.commit"] == submission.meta["commit"]
     (data,) = run.inputs.dataset_inputs
-    assert (data.dataset.name, data.dataset.digest) == ("demo-v2-demo-s0", "f" * 16)
+    assert (data.dataset.name, data.dataset.digest) == (DATA, "f" * 16)
     client = MlflowClient(tracking_uri=uri)
     assert [f.path for f in client.list_artifacts(run.info.run_id)] == [
         "artifacts",
