@@ -45,7 +45,7 @@ def made_meta(name: str = "bag", **changes: Any) -> dict[str, Any]:
         "badges": [],
         "data": {
             "name": DATA,
-            "title": "Demo contest (version 2, size demo, seed 0)",
+            "title": f"Demo contest (version {demo.VERSION}, size demo, seed 0)",
             "official": False,
             "fingerprint": "f" * 16,
             "patches": 6,

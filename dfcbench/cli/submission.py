@@ -50,7 +50,7 @@ WorkersOption = Annotated[
 
 PACK_EXAMPLES = """Examples:
 
-  dfcbench submission pack submissions/track1/bag/test-demo-v2-demo-s0-seed0-7c14c73c
+  dfcbench submission pack submissions/track1/bag/test-demo-v3-demo-s0-seed0-de4dfd0a
 
   dfcbench submission pack bag -o maps.zip
 
