@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from dfcbench.demo import landscape
-from dfcbench.demo.covers import COVER_INDEX, COVERS, CROP, FOREST, GRASS, WATER
+from dfcbench.demo.covers import COVER_CODES, COVER_INDEX, CROP, FOREST, GRASS, WATER
 from dfcbench.demo.landscape import Landscape
 from dfcbench.demo.regions import REGIONS
 from dfcbench.demo.terrain import PIXEL
@@ -80,7 +80,7 @@ def test_lakes_are_of_a_hectare_at_least(lands: dict[str, Landscape]) -> None:
 
 def test_fields_of_crops_differ_from_each_other(lands: dict[str, Landscape]) -> None:
     for land in lands.values():
-        tilled = np.array([cover.code for cover in COVERS])[land.cover] == CROP
+        tilled = COVER_CODES[land.cover] == CROP
         assert not land.tillage[:, ~tilled].any(), "roads and ponds are not tilled"
         for values in land.tillage[:, tilled]:
             assert len(np.unique(values)) > 50

@@ -172,4 +172,6 @@ COVERS: tuple[Cover, ...] = (
 )
 # fmt: on
 
+COVER_CODES = np.array([cover.code for cover in COVERS], np.uint8)
+"""The class of each cover, by its index."""
 COVER_INDEX: dict[str, int] = {cover.name: i for i, cover in enumerate(COVERS)}

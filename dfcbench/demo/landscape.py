@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from dfcbench.demo import parcels, terrain
-from dfcbench.demo.covers import COVER_INDEX, COVERS, CROP, GRASS, URBAN, WATER, WET
+from dfcbench.demo.covers import COVER_CODES, COVER_INDEX, COVERS, CROP, GRASS, URBAN, WATER, WET
 from dfcbench.demo.noise import Field, Shape, fractal, normal_hash, strongest, uniform_hash, white
 from dfcbench.demo.regions import Region, Setting
 from dfcbench.demo.terrain import Terrain
@@ -57,7 +57,7 @@ def build(rng: np.random.Generator, shape: Shape, region: Region, setting: Setti
     _details(rng, shape, ground, cover, code, fields, streets, minor, major)
     latents = _latents(rng, shape, region, ground, code, cover, fields)
     seed = int(rng.integers(2**31))
-    tilled = np.array([each.code for each in COVERS])[cover] == CROP  # no roads, hedges and ponds within fields
+    tilled = COVER_CODES[cover] == CROP  # no roads, hedges and ponds within fields
     tillage = [np.where(tilled, normal_hash(seed + 5 * k, fields.key), np.float32(0)) for k in range(2)]
     return Landscape(ground, cover, label, latents, np.stack(tillage))
 
@@ -70,7 +70,7 @@ def _towns(
     count = max(1, round(setting.towns * rows * columns / 576**2))
     candidates = np.column_stack([rng.uniform(0.05, 0.95, 60 * count) * n for n in shape])
     r, c = candidates.astype(int).T
-    worth = rng.uniform(0, 1, len(candidates)) - 6 * _slope_of_place(ground)[r, c]
+    worth = rng.uniform(0, 1, len(candidates)) - 6 * ground.slope_of_place[r, c]
     worth -= 3.0 * (ground.sea | ground.river)[r, c]
     worth += 0.4 * np.exp(-ground.shore_distance[r, c] / 600)
     chosen: list[int] = []
@@ -97,7 +97,7 @@ def _suitability(
     fields: parcels.Parcels,
 ) -> Field:
     """(7, H, W): how well each land class fits each place, standardised terrain and noise."""
-    steep = np.minimum(_slope_of_place(ground) / np.float32(0.12), 3)
+    steep = np.minimum(ground.slope_of_place / np.float32(0.12), 3)
     low = np.exp(-ground.above_water / np.float32(2.5))
     near = np.exp(-ground.shore_distance / np.float32(350))
     high = ground.height / np.float32(max(float(ground.height.std()), 1.0))
@@ -130,7 +130,7 @@ def _open_water(rng: np.random.Generator, shape: Shape, ground: Terrain, share: 
     if missing > 0.002:
         basin = fractal(rng, shape, 4.0, longest=240, shortest=40)
         basin -= ndimage.gaussian_filter(ground.above_water, 12.0, truncate=2.0) / np.float32(4)
-        basin -= 6 * np.maximum(_slope_of_place(ground) - np.float32(0.03), 0) / np.float32(0.03)
+        basin -= 6 * np.maximum(ground.slope_of_place - np.float32(0.03), 0) / np.float32(0.03)
         basin[water] = -np.inf
         rank = int((1 - min(1.15 * missing, 0.9)) * basin.size)  # the opening takes some away
         lakes = basin > np.partition(basin.ravel(), rank)[rank]
@@ -138,12 +138,6 @@ def _open_water(rng: np.random.Generator, shape: Shape, ground: Terrain, share: 
         number, _ = ndimage.label(lakes)
         water = water | (lakes & (np.bincount(number.ravel())[number] >= _LAKE))
     return water
-
-
-def _slope_of_place(ground: Terrain) -> Field:
-    """Rise per m of a place of some hectares, which decides about its use."""
-    slope: Field = ndimage.gaussian_filter(ground.steepness, 8.0, truncate=2.5)
-    return slope
 
 
 def _compete(suitability: Field, shares: NDArray[np.floating], water: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -265,7 +259,7 @@ def _latents(
     pasture = kind == GRASS
     vigour = fractal(rng, shape, 2.6, longest=200, shortest=6)
     own = normal_hash(seed, fields.key)
-    vigour = np.where(farmed, 0.4 * vigour + 1.0 * own, np.where(pasture, 0.85 * vigour + 0.45 * own, vigour))
+    vigour = np.where(farmed, 0.4 * vigour + own, np.where(pasture, 0.85 * vigour + 0.45 * own, vigour))
     latents[0] = vigour + np.float32(region.vigour)
     moist = 0.7 * fractal(rng, shape, 2.6, longest=120, shortest=4)
     moist += 1.1 * np.exp(-ground.above_water / np.float32(3)) - np.float32(0.4)

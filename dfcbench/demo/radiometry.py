@@ -13,14 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from dfcbench.demo.covers import COVER_INDEX, COVERS, WATER
+from dfcbench.demo.covers import COVER_CODES, COVER_INDEX, COVERS, WATER
 from dfcbench.demo.landscape import Landscape
 from dfcbench.demo.noise import Field, Shape, enlarge, fractal, shrink
 from dfcbench.demo.regions import Date, Region
 from dfcbench.demo.spectra import MATERIALS, REFLECTANCE
 from dfcbench.sensors import S2_BANDS, S2_INDEX
 
-_CODE = np.array([cover.code for cover in COVERS], np.uint8)
 _WAVELENGTH = np.array([band.wavelength for band in S2_BANDS]) / 1000.0  # micrometres
 _TILLAGE_TONE = np.float32(0.25)
 """Standard deviation between fields of crops under the same cover, in log reflectance: soils, dates of sowing, varieties
@@ -157,7 +156,7 @@ def _reflectance(land: Landscape, seen: Look) -> Field:
 
 def _stir(surface: Field, land: Landscape) -> None:
     """Water has no inner borders: smooth its reflectance over some 200 m, within the water only. Works in place."""
-    water = _CODE[land.cover] == WATER
+    water = COVER_CODES[land.cover] == WATER
     if not water.any():
         return
     weight = water.astype(np.float32)
@@ -176,7 +175,7 @@ def _illumination(land: Landscape, region: Region) -> Field:
     steep = np.square(ground.slope_y) + np.square(ground.slope_x)
     direct = (1 - rise / np.float32(np.tan(elevation))) / np.sqrt(1 + steep)
     light: Field = (np.float32(0.2) + np.float32(0.8) * np.clip(direct, 0, 2)).astype(np.float32)
-    light[_CODE[land.cover] == WATER] = 1
+    light[COVER_CODES[land.cover] == WATER] = 1
     return light
 
 
@@ -189,7 +188,7 @@ def _surroundings(surface: Field, factor: int) -> Field:
 def radar(rng: np.random.Generator, land: Landscape, region: Region, seen: Look) -> Field:
     """Sentinel-1: VV and VH in dB, (2, H, W), unfiltered ground-range product resampled to 10 m."""
     shape: Shape = (land.cover.shape[0], land.cover.shape[1])
-    water = _CODE[land.cover] == WATER
+    water = COVER_CODES[land.cover] == WATER
     loads = np.array([c.radar for c in COVERS], np.float32)
     change = np.zeros(shape, np.float32)
     for k in range(loads.shape[1]):

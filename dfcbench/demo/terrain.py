@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,9 +50,16 @@ class Terrain:
     depth: Field
     """m into the water from its shore, 0 on land."""
 
-    @property
+    @cached_property
     def steepness(self) -> Field:
+        """Rise per m, downhill."""
         return np.hypot(self.slope_y, self.slope_x)
+
+    @cached_property
+    def slope_of_place(self) -> Field:
+        """Rise per m of a place of some hectares, which decides about its use."""
+        slope: Field = ndimage.gaussian_filter(self.steepness, 8.0, truncate=2.5)
+        return slope
 
 
 def build(rng: np.random.Generator, shape: Shape, setting: Setting) -> Terrain:
