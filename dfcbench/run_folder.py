@@ -33,13 +33,14 @@ def held(folder: Path) -> Iterator[None]:
     """
     writable_folder(folder)
     try:
-        with FileLock(folder / LOCK, timeout=0), _logged(folder / LOG):
-            clear_leftovers(folder)
-            yield
+        lock = FileLock(folder / LOCK).acquire(timeout=0)
     except Timeout as error:
         raise UsageError(
             f"{folder}: another process is at this run. Wait for it, or change --seed or a parameter."
         ) from error
+    with lock, _logged(folder / LOG):
+        _clear_leftovers(folder)
+        yield
 
 
 def tidy(folder: Path, write_page: Callable[[], None] | None = None) -> None:
@@ -54,7 +55,7 @@ def tidy(folder: Path, write_page: Callable[[], None] | None = None) -> None:
         with FileLock(folder / LOCK, timeout=0):
             if not Submission(folder).finished:  # another process has begun it anew meanwhile
                 return
-            clear_leftovers(folder)
+            _clear_leftovers(folder)
             shutil.rmtree(folder / WORK, ignore_errors=True)
             if write_page is not None:
                 write_page()
@@ -85,7 +86,7 @@ def _logged(path: Path) -> Iterator[None]:
         handler.close()
 
 
-def clear_leftovers(folder: Path) -> None:
+def _clear_leftovers(folder: Path) -> None:
     """Remove temporary files that a killed run left half written."""
     for path in folder.rglob(TEMPORARY):
         path.unlink(missing_ok=True)

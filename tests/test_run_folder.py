@@ -88,6 +88,13 @@ def test_one_process_holds_a_run_and_begins_with_a_swept_folder(finished):
             pytest.fail("two hold it")
 
 
+def test_a_lock_that_is_not_the_run_s_is_not_told_as_the_run_s(finished):
+    with pytest.raises(Timeout, match="elsewhere"), held(finished):
+        raise Timeout("elsewhere")
+    with held(finished):  # and the run is free again
+        pass
+
+
 def test_a_run_is_concluded_when_it_is_finished_and_before_anyone_else_can_be_at_it(small, tmp_path):
     concluded = []
 
