@@ -34,6 +34,8 @@ LEAST_SPEED_UP = 1.5
 """Of two threads over one: memory bandwidth and the writing of results are shared."""
 MOST_BEHIND = 1.5
 """Of two worker processes against two threads: results are sent."""
+MOST_COST = 0.25
+"""Of the prediction of a patch, what a task may cost beside its work: else threads would be the better door."""
 MOST_SENT = 4096
 """Bytes of an item: ids and paths."""
 
@@ -114,12 +116,16 @@ def test_items_are_paths_and_results_are_what_was_asked_for(
     assert item < MOST_SENT < pixels
 
 
-def test_the_cost_of_a_task(patches: PatchSet, door: Door) -> None:
+def test_a_task_costs_little_beside_the_prediction_of_a_patch(
+    patches: PatchSet, predict: Callable[[Any], Prediction], door: Door
+) -> None:
     """What a task costs beside its work: tells how short work may be to be worth sending."""
     list(door(abs, range(8)))
     count = 400
-    seconds = min(_timed(lambda: list(door(abs, range(count)))) for _ in range(ROUNDS))
-    print(f"\n{1000 * seconds / count:.2f} ms per task on a cluster of two processes")
+    task = min(_timed(lambda: list(door(abs, range(count)))) for _ in range(ROUNDS)) / count
+    work = min(_timed(lambda: predict(patches[0])) for _ in range(ROUNDS))
+    print(f"\n{1000 * task:.2f} ms per task on a cluster of two processes, {1000 * work:.1f} ms per patch")
+    assert task < MOST_COST * work
 
 
 def _timed(work: Callable[[], object]) -> float:
